@@ -1,0 +1,272 @@
+"""Which placements must be withdrawn, reduced, suspended or resumed: why something was recalled.
+
+Called after each event by the consumers, and by the sweep for every account, with the same result: what is
+wanted follows from the facts, and what was already said (`Said`) is taken off. A recall is final (S5), there
+is one for each placement (S2), and it names that placement (S4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import assert_never
+from uuid import UUID, uuid5
+
+from domain.account import Account, Debt, Placement
+from domain.allocation import Balance, balances
+from domain.events import DisputeOutcome, PlacementOpened, ProtectionChanged, Recorded
+from domain.policy import Policy, RecallReason
+
+_RECALLS = UUID("8f8f7d2e-52f5-4f0c-9a6f-6f2c1a0f8f6d")
+"""The name space of recall ids (RFC 9562, version 5): a placement has one, whoever computes it."""
+
+
+class Cause(StrEnum):
+    """Whether the money came after the placement, or the placement should never have been."""
+
+    PAID_AFTER_PLACEMENT = "paid_after_placement"
+    REFERRED_IN_ERROR = "referred_in_error"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class RecallRequested:
+    """Order the agency to stop. `trigger` is the event that made the placement wrong."""
+
+    recall_id: str
+    placement: PlacementOpened
+    reason: RecallReason
+    cause: Cause
+    outstanding: int
+    currency: str
+    requested_at: datetime
+    acknowledge_by: datetime
+    trigger: Recorded
+    paid_at: datetime | None
+    noticed_by: Recorded | None
+    """The event after which the recall could first be known; None when a sweep found it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceReduced:
+    """Tell the agency that less is owed than it believes."""
+
+    placement: PlacementOpened
+    outstanding: int
+    currency: str
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementSuspended:
+    """Tell the agency to pause while a dispute is open."""
+
+    placement: PlacementOpened
+    at: datetime
+    reason: str = "DISPUTE_OPEN"
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementResumed:
+    """Tell the agency to go on: no dispute is open any more."""
+
+    placement: PlacementOpened
+    at: datetime
+    reason: str = "DISPUTE_CLOSED"
+
+
+Message = RecallRequested | BalanceReduced | PlacementSuspended | PlacementResumed
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an agency has been told of one placement so far. `told` is in minor units."""
+
+    told: int
+    suspended: bool = False
+    recalled: bool = False
+
+
+SaidOf = Mapping[str, Said]
+"""What was said, by placement id."""
+
+
+def recall_id_of(account_id: str, placement_id: str) -> str:
+    """The one recall id of a placement."""
+    return str(uuid5(_RECALLS, f"{account_id}\n{placement_id}"))
+
+
+def is_open(account: Account, placement_id: str, said: Said | None) -> bool:
+    """Whether the agency still has the debt: opened, not closed, and no recall of it acknowledged."""
+    episode = account.placements[placement_id]
+    if episode.opened is None or episode.closed_at is not None:
+        return False
+    if said is None or not said.recalled:
+        return True
+    return recall_id_of(account.account_id, placement_id) not in episode.acknowledged
+
+
+def decide(
+    account: Account, said: SaidOf, policy: Policy, *, now: datetime, noticed_by: Recorded | None
+) -> tuple[Message, ...]:
+    """What must be told to agencies now, given what they were told before; in order of placement id."""
+    to_judge = [
+        (placement_id, episode.opened)
+        for placement_id, episode in sorted(account.placements.items())
+        if episode.opened is not None
+        and is_open(account, placement_id, said.get(placement_id))
+        and not said.get(placement_id, _nothing(episode)).recalled
+    ]
+    if not to_judge:
+        return ()
+    owed = balances(account, policy.debt)
+    messages: list[Message] = []
+    for placement_id, opened in to_judge:
+        balance = owed.get(opened.debt_id)
+        if balance is None:
+            continue  # The debt is not known yet: the placement waits as a fact.
+        judge = _Judge(account, account.debts[opened.debt_id], balance, opened, policy, now)
+        messages += judge.messages(said.get(placement_id, Said(told=opened.amount)), noticed_by)
+    return tuple(messages)
+
+
+def after(said: SaidOf, messages: tuple[Message, ...]) -> SaidOf:
+    """What has been said once these messages are out."""
+    result = dict(said)
+    for message in messages:
+        opened = message.placement
+        before = result.get(opened.placement_id, Said(told=opened.amount))
+        match message:
+            case RecallRequested():
+                result[opened.placement_id] = replace(before, recalled=True)
+            case BalanceReduced():
+                result[opened.placement_id] = replace(before, told=message.outstanding)
+            case PlacementSuspended():
+                result[opened.placement_id] = replace(before, suspended=True)
+            case PlacementResumed():
+                result[opened.placement_id] = replace(before, suspended=False)
+            case _:
+                assert_never(message)
+    return result
+
+
+def _nothing(episode: Placement) -> Said:
+    return Said(told=episode.opened.amount if episode.opened else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """Why a placement is wrong: the reason, the event that made it so, and when it was paid if it was."""
+
+    reason: RecallReason
+    trigger: Recorded
+    paid_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """One open placement of a known debt, beside what the policy says of it."""
+
+    account: Account
+    debt: Debt
+    balance: Balance
+    opened: PlacementOpened
+    policy: Policy
+    now: datetime
+
+    def messages(self, said: Said, noticed_by: Recorded | None) -> list[Message]:
+        ground = next((g for g in self._grounds() if g.reason in self._recalled_reasons()), None)
+        if ground is not None:
+            return [self._recall(ground, noticed_by)]
+        messages: list[Message] = []
+        same_currency = self.opened.currency == self.balance.terms.currency
+        if same_currency and self.balance.outstanding < said.told:
+            currency = self.balance.terms.currency
+            messages.append(BalanceReduced(self.opened, self.balance.outstanding, currency, self.now))
+        disputed = any(
+            dispute.is_open and dispute.concerns(self.opened.debt_id)
+            for dispute in self.account.disputes.values()
+        )
+        if disputed and not said.suspended:
+            messages.append(PlacementSuspended(self.opened, self.now))
+        if said.suspended and not disputed:
+            messages.append(PlacementResumed(self.opened, self.now))
+        return messages
+
+    def _recalled_reasons(self) -> frozenset[RecallReason]:
+        # That the debt is paid always recalls, whatever the policy lists.
+        return self.policy.recall.on | {RecallReason.DEBT_SETTLED}
+
+    def _grounds(self) -> list[_Ground]:
+        """All that makes this placement wrong, in the order of `RecallReason`."""
+        found: list[_Ground] = []
+        rules = self.policy.debt
+        last = max(
+            (share.money for share in self.balance.shares), key=lambda m: (m.at, m.money_id), default=None
+        )
+        latest = last.said_by if last else self.balance.stated_by
+        if self.balance.settled(rules):
+            money = self.balance.settled_by(rules)
+            trigger = money.said_by if money else self.balance.stated_by
+            found.append(_Ground(RecallReason.DEBT_SETTLED, trigger, money.at if money else None))
+        if self.debt.withdrawn and self.debt.withdrawal is not None:
+            found.append(_Ground(RecallReason.DEBT_WITHDRAWN, self.debt.withdrawal))
+        if protection := protected_by(self.account, self.policy):
+            found.append(_Ground(RecallReason.PROTECTED_CUSTOMER, protection))
+        if upheld := upheld_dispute(self.account, self.balance):
+            found.append(_Ground(RecallReason.DISPUTE_UPHELD, upheld))
+        paid_at = last.at if last else None
+        if self.balance.outstanding < rules.minimum_minor:
+            found.append(_Ground(RecallReason.BELOW_MINIMUM, latest, paid_at))
+        if rules.only_charges_left_holds and only_charges_left(self.balance):
+            found.append(_Ground(RecallReason.ONLY_CHARGES_LEFT, latest, paid_at))
+        return found
+
+    def _recall(self, ground: _Ground, noticed_by: Recorded | None) -> RecallRequested:
+        paid_after = ground.paid_at is not None and ground.paid_at > self.opened.placed_at
+        return RecallRequested(
+            recall_id=recall_id_of(self.account.account_id, self.opened.placement_id),
+            placement=self.opened,
+            reason=ground.reason,
+            cause=Cause.PAID_AFTER_PLACEMENT if paid_after else Cause.REFERRED_IN_ERROR,
+            outstanding=self.balance.outstanding,
+            currency=self.balance.terms.currency,
+            requested_at=self.now,
+            acknowledge_by=self.now + self.policy.recall.acknowledge_within,
+            trigger=ground.trigger,
+            paid_at=ground.paid_at,
+            noticed_by=noticed_by,
+        )
+
+
+def protected_by(account: Account, policy: Policy) -> Recorded | None:
+    """The event that marks this customer as one whom the policy protects, if any holds now."""
+    latest = account.protection
+    if latest is None or not isinstance(latest.said_by.event, ProtectionChanged):
+        return None
+    return latest.said_by if latest.said_by.event.marks & policy.protected_marks else None
+
+
+def upheld_dispute(account: Account, balance: Balance) -> Recorded | None:
+    """The latest event that upheld a dispute of this debt after it was last stated, if any.
+
+    A statement made after the outcome has taken it into account, so it is a claim again.
+    """
+    upheld = [
+        dispute.closed_by
+        for dispute in account.disputes.values()
+        if dispute.closed is not None
+        and dispute.closed_by is not None
+        and dispute.closed.outcome is DisputeOutcome.UPHELD
+        and dispute.concerns(balance.terms.debt_id)
+        and dispute.closed.closed_at > balance.terms.as_of
+    ]
+    return max(upheld, key=lambda recorded: recorded.stamp, default=None)
+
+
+def only_charges_left(balance: Balance) -> bool:
+    """Whether something is owed, and all of it is fees or penalties."""
+    left = {kind for kind, amount in balance.left.items() if amount}
+    return bool(left) and left <= {"fee", "penalty"}

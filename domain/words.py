@@ -1,0 +1,27 @@
+"""How amounts and instants are written for people: in messages, evidence and stories. Never parsed back."""
+
+from __future__ import annotations
+
+from datetime import datetime, tzinfo
+
+_DIGITS = {
+    # ISO 4217 lists these with other than two digits of minor unit.
+    **dict.fromkeys(["BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG"], 0),
+    **dict.fromkeys(["RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"], 0),
+    **dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
+}
+
+
+def amount_in_words(amount_minor: int, currency: str) -> str:
+    """An amount as people write it: `85000, "RUB"` is `850.00 RUB`."""
+    digits = _DIGITS.get(currency, 2)
+    if not digits:
+        return f"{amount_minor} {currency}"
+    whole, part = divmod(abs(amount_minor), 10**digits)
+    sign = "-" if amount_minor < 0 else ""
+    return f"{sign}{whole}.{part:0{digits}d} {currency}"
+
+
+def instant_in_words(at: datetime, timezone: tzinfo) -> str:
+    """An instant in the creditor's time zone, to the minute: `14 Nov 2026 10:02`."""
+    return at.astimezone(timezone).strftime("%d %b %Y %H:%M")
