@@ -1,0 +1,149 @@
+"""The creditor's policy file (TOML) to a `Policy`; every key has a default, an unknown one is an error.
+
+Called where a process starts. Never decides: the rules are in `domain`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from domain.events import Channel, Component
+from domain.policy import DebtRules, NoticeRules, Policy, RecallReason, RecallRules
+
+Count = Annotated[int, Field(ge=0, le=100_000)]
+Minor = Annotated[int, Field(ge=0, le=10**15)]
+
+
+class PolicyError(Exception):
+    """The policy file is at fault; the message names the key and what it may be."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Debt(_Section):
+    tolerance_minor: Minor = 100
+    tolerance_percent: Annotated[Decimal, Field(ge=0, le=100)] = Decimal(0)
+    minimum_minor: Minor = 0
+    limitation_days: Count = 0
+    snapshot_grace_hours: Count = 72
+    allocation: tuple[Component, ...] = DebtRules().allocation
+    only_charges_left: Literal["hold", "place"] = "hold"
+
+    @field_validator("allocation")
+    @classmethod
+    def _each_once(cls, value: tuple[Component, ...]) -> tuple[Component, ...]:
+        if sorted(value) != sorted(Component):
+            raise ValueError("must name each of principal, price_change, fee and penalty once")
+        return value
+
+
+class _Notices(_Section):
+    debt_reminders: Count = 2
+    days_since_last_reminder: Count = 3
+    placement_warning_days: Count = 0
+    price_change_days: Count = 10
+    channels: Literal["chosen"] | frozenset[Channel] = "chosen"
+
+
+class _Customer(_Section):
+    protected_marks: frozenset[str] = Policy().protected_marks
+
+
+class _Calendar(_Section):
+    timezone: str = "UTC"
+    holidays: str = ""
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as why:
+            raise ValueError("must be a name of the IANA time zone database, like Europe/Moscow") from why
+        return value
+
+
+class _Clearance(_Section):
+    valid_minutes: Annotated[int, Field(ge=1, le=10_080)] = 15
+    wait_for_streams_ms: Annotated[int, Field(ge=1, le=60_000)] = 2000
+
+
+class _Recall(_Section):
+    on: frozenset[RecallReason] = RecallRules().on
+    acknowledge_within_minutes: Annotated[int, Field(ge=1, le=100_000)] = 60
+
+
+class _File(_Section):
+    version: str = "built-in"
+    debt: _Debt = _Debt()
+    notices: _Notices = _Notices()
+    customer: _Customer = _Customer()
+    calendar: _Calendar = _Calendar()
+    clearance: _Clearance = _Clearance()
+    recall: _Recall = _Recall()
+
+
+def read_policy(path: Path | None) -> Policy:
+    """The policy in a file, or the built-in one where there is none. Raises PolicyError."""
+    if path is None:
+        return Policy()
+    try:
+        text = path.read_bytes()
+    except OSError as why:
+        raise PolicyError(f"the policy file {path} can't be read: {why.strerror}") from why
+    return parse_policy(text, name=str(path))
+
+
+def parse_policy(text: bytes, *, name: str = "the policy") -> Policy:
+    """The policy in a file's bytes. Raises PolicyError."""
+    try:
+        read = _File.model_validate(tomllib.loads(text.decode(), parse_float=Decimal))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
+        raise PolicyError(f"{name} is not TOML: {why}") from why
+    except ValidationError as why:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in why.errors())
+        raise PolicyError(f"{name}: {problems}") from why
+    return _policy(read, hashlib.sha256(text).hexdigest())
+
+
+def _policy(read: _File, sha256: str) -> Policy:
+    debt, notices = read.debt, read.notices
+    return Policy(
+        version=read.version,
+        sha256=sha256,
+        debt=DebtRules(
+            tolerance_minor=debt.tolerance_minor,
+            tolerance_percent=debt.tolerance_percent,
+            minimum_minor=debt.minimum_minor,
+            limitation_days=debt.limitation_days,
+            snapshot_grace=timedelta(hours=debt.snapshot_grace_hours),
+            allocation=debt.allocation,
+            only_charges_left_holds=debt.only_charges_left == "hold",
+        ),
+        notices=NoticeRules(
+            debt_reminders=notices.debt_reminders,
+            days_since_last_reminder=notices.days_since_last_reminder,
+            placement_warning_days=notices.placement_warning_days,
+            price_change_days=notices.price_change_days,
+            channels=None if notices.channels == "chosen" else frozenset(notices.channels),
+        ),
+        protected_marks=read.customer.protected_marks,
+        timezone=ZoneInfo(read.calendar.timezone),
+        holidays=read.calendar.holidays,
+        clearance_valid=timedelta(minutes=read.clearance.valid_minutes),
+        wait_for_streams=timedelta(milliseconds=read.clearance.wait_for_streams_ms),
+        recall=RecallRules(
+            on=read.recall.on | {RecallReason.DEBT_SETTLED, RecallReason.MANUAL},
+            acknowledge_within=timedelta(minutes=read.recall.acknowledge_within_minutes),
+        ),
+    )

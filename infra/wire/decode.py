@@ -1,0 +1,244 @@
+"""One record to one event, or to the reason why it is none.
+
+Called by the consumers for every record, and by the ledger for every stored fact: there is one way in. A
+CloudEvents 1.0 event comes in structured mode (one JSON object) or binary mode (`ce_*` headers, JSON value);
+JSON is RFC 8259 without what readers disagree on (duplicate names, NaN, Infinity). Never raises for what a
+record holds, and puts no value of it into a reason: a reason may be logged, a customer's data may not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+
+from domain.events import Component, Event, Origin, Part, Recorded
+from infra.wire import models
+from infra.wire.kinds import BY_NUMBER, BY_TYPE, Kind
+
+EVENT_MAX_BYTES = 256 * 1024
+"""Far above the largest event of the contract (10,000 reflected payments), and checked before parsing."""
+
+SOURCE_MAX_CHARACTERS = 256
+
+Json = dict[str, Any]  # `Any`: what a producer sent, before it was judged.
+Headers = Sequence[tuple[str, bytes]]
+
+_STRUCTURED_ATTRIBUTES = ("specversion", "id", "source", "type", "time", "subject")
+
+
+@dataclass(frozen=True, slots=True)
+class RawRecord:
+    """A record as the broker gave it."""
+
+    origin: Origin
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A valid event. `digest` is of its content; `stored` is what the ledger has no columns for."""
+
+    recorded: Recorded
+    kind: Kind
+    digest: bytes
+    stored: str | None
+    traceparent: str | None = None
+
+    @property
+    def account_id(self) -> str:
+        return self.recorded.event.account_id
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that is no valid event: why, in a code and in words, and the accounts it may concern."""
+
+    raw: RawRecord
+    reason: str
+    detail: str
+    accounts: tuple[str, ...]
+
+
+class _InvalidError(Exception):
+    """The record is at fault: `reason` is a stable code, `detail` names the field and what it must be."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def decode(raw: RawRecord, *, any_topic: bool = False, keyed: bool = True) -> Decoded | Rejected:
+    """The event in a record; `any_topic` accepts every type, `keyed` asks for the account as the key."""
+    envelope: Json = {}
+    try:
+        envelope = _envelope(raw)
+        return _event(raw, envelope, any_topic=any_topic, keyed=keyed)
+    except _InvalidError as why:
+        return Rejected(raw, why.reason, why.detail, _accounts(raw, envelope))
+
+
+def decode_line(line: bytes, number: int) -> Decoded | Rejected:
+    """The event in one line of a file, in structured mode; its origin is the number of the line."""
+    epoch = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+    raw = RawRecord(Origin("file", 0, number, epoch), None, line)
+    return decode(raw, any_topic=True, keyed=False)
+
+
+def decode_stored(number: int, stored: str | None, columns: Json) -> Event:
+    """The event of a ledger row: its type's number, the payload as it was stored, and the columns."""
+    kind = BY_NUMBER[number]
+    data = json.loads(stored) if stored else {}
+    data.update((name, value) for name, value in columns.items() if value is not None)
+    return _to_event(kind, kind.payload.model_validate(data))
+
+
+def _envelope(raw: RawRecord) -> Json:
+    if raw.value is None:
+        raise _InvalidError("EMPTY", "the record has no value; send the event, deletions mean nothing here")
+    if len(raw.value) > EVENT_MAX_BYTES:
+        raise _InvalidError("TOO_LARGE", f"the event is larger than {EVENT_MAX_BYTES} bytes")
+    value = _parse(raw.value)
+    if not isinstance(value, dict):
+        raise _InvalidError("NOT_AN_OBJECT", "the value must be a JSON object")
+    attributes = {name[3:]: data for name, data in raw.headers if name.startswith("ce_")}
+    if not attributes:
+        return value
+    try:
+        return {**{name: text.decode() for name, text in attributes.items()}, "data": value}
+    except UnicodeDecodeError as why:
+        raise _InvalidError("BAD_ENVELOPE", "the ce_ headers must be UTF-8") from why
+
+
+def _parse(value: bytes) -> object:
+    try:
+        return _DECODER.decode(value.decode())
+    except UnicodeDecodeError as why:
+        raise _InvalidError("NOT_JSON", "the value must be UTF-8") from why
+    except RecursionError as why:
+        raise _InvalidError("NOT_JSON", "the value is nested too deep") from why
+    except ValueError as why:
+        # The parser's own message gives the position, never the text.
+        raise _InvalidError("NOT_JSON", f"the value must be JSON: {str(why)[:120]}") from why
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Json:  # `Any`: as `Json`.
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return result
+
+
+def _no_constant(_name: str) -> NoReturn:
+    raise ValueError("NaN and Infinity are no JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
+def _event(raw: RawRecord, envelope: Json, *, any_topic: bool, keyed: bool) -> Decoded:
+    kind, time, data = _judged(envelope, raw.origin.topic, any_topic=any_topic)
+    account_id = data.get("account_id")
+    if envelope["subject"] != account_id:
+        raise _InvalidError("SUBJECT_MISMATCH", "subject must equal data.account_id")
+    if keyed and (raw.key is None or raw.key != str(account_id).encode(errors="replace")):
+        raise _InvalidError("KEY_MISMATCH", "the Kafka key must be data.account_id in UTF-8")
+    try:
+        event = _to_event(kind, kind.payload.model_validate(data))
+    except ValidationError as why:
+        raise _InvalidError("BAD_DATA", _fields(why)) from why
+    identity = (envelope["source"], envelope["id"])
+    content = _ENCODER.encode([envelope["type"], envelope["time"], data])
+    return Decoded(
+        Recorded(event, *identity, time, raw.origin),
+        kind,
+        blake2b(content.encode(), digest_size=16).digest(),
+        _stored(kind, data),
+        _traceparent(raw, envelope),
+    )
+
+
+def _judged(envelope: Json, topic: str, *, any_topic: bool) -> tuple[Kind, datetime, Json]:
+    """The envelope's type, time and data, once its attributes are found right."""
+    for name in _STRUCTURED_ATTRIBUTES:
+        value = envelope.get(name)
+        if not isinstance(value, str) or not value:
+            raise _InvalidError("BAD_ENVELOPE", f"{name} must be a string that is not empty")
+    if envelope["specversion"] != "1.0":
+        raise _InvalidError("BAD_ENVELOPE", 'specversion must be "1.0"')
+    if not _is_id(envelope["id"], 128) or not _is_id(envelope["source"], SOURCE_MAX_CHARACTERS):
+        raise _InvalidError("BAD_ENVELOPE", "id and source must be printable characters without white space")
+    kind = BY_TYPE.get(envelope["type"])
+    if kind is None:
+        raise _InvalidError("UNKNOWN_TYPE", "type is none of the contract's")
+    if not any_topic and kind.topic != topic:
+        raise _InvalidError("WRONG_TOPIC", f"{kind.type} belongs on {kind.topic}")
+    data = envelope.get("data")
+    if not isinstance(data, dict):
+        raise _InvalidError("BAD_ENVELOPE", "data must be a JSON object")
+    try:
+        return kind, models.instant(envelope["time"]), data
+    except ValueError as why:
+        raise _InvalidError("BAD_ENVELOPE", f"time {why}") from why
+
+
+def _is_id(text: str, max_characters: int) -> bool:
+    return len(text) <= max_characters and text.isprintable() and " " not in text
+
+
+def _to_event(kind: Kind, payload: models.Payload) -> Event:
+    fields = models.values(payload)
+    if isinstance(payload, models.DebtReferred):
+        parts = tuple(Part(Component(part.kind), part.amount) for part in payload.components)
+        fields = {**fields, "components": parts}
+    return kind.event(**fields)
+
+
+def _stored(kind: Kind, data: Json) -> str | None:
+    """What the ledger keeps beside its columns: for money what is left over, mostly nothing; else all."""
+    known = kind.payload.model_fields
+    columns = {"account_id", *_COLUMNS, *kind.money} if kind.money else {"account_id"}
+    left = {
+        name: value
+        for name, value in data.items()
+        if name in known and name not in columns and value is not None
+    }
+    return _ENCODER.encode(left) if left else None
+
+
+_COLUMNS = ("amount", "currency", "debt_id", "contract_id")
+
+
+def _fields(why: ValidationError) -> str:
+    return "; ".join(
+        f"data.{'.'.join(str(part) for part in error['loc']) or '*'}: {error['msg']}"
+        for error in why.errors(include_input=False, include_url=False, include_context=False)[:5]
+    )
+
+
+def _traceparent(raw: RawRecord, envelope: Json) -> str | None:
+    for name, header in raw.headers:
+        if name == "traceparent":
+            return header.decode("ascii", "replace")
+    value = envelope.get("traceparent")
+    return value if isinstance(value, str) else None
+
+
+def _accounts(raw: RawRecord, envelope: Mapping[str, Any]) -> tuple[str, ...]:  # `Any`: as `Json`.
+    """The accounts that a bad record may concern: all of them are held."""
+    data = envelope.get("data")
+    claimed = [
+        (raw.key or b"").decode(errors="ignore"),
+        envelope.get("subject"),
+        data.get("account_id") if isinstance(data, dict) else None,
+    ]
+    return tuple(sorted({one for one in claimed if isinstance(one, str) and one and _is_id(one, 128)}))

@@ -1,0 +1,280 @@
+"""The payload of every event type that comes in, as the contract states it: names, types and bounds.
+
+Used by `infra.wire.decode` to validate, and to publish the contract. Unknown fields are ignored; every known
+one is strict, so that `true` is no number and `"850"` is no amount.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+from domain import events as e
+
+AMOUNT_MAX_MINOR = 10**15
+"""Above this an amount is a mistake; below it, sums of a million stay far inside 64 bits."""
+
+PARTS_MAX = 100
+REFLECTED_MAX = 10_000
+TEXT_MAX_CHARACTERS = 2_000
+"""Limits on lists and free text, far above what one debt of one customer needs."""
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+
+
+def instant(value: object) -> datetime:
+    """An RFC 3339 instant with its offset; raises ValueError for anything else. Stored instants pass."""
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or _INSTANT.fullmatch(value) is None:
+        raise ValueError("must be an RFC 3339 time with an offset, like 2026-11-14T10:02:00+03:00")
+    return datetime.fromisoformat(value)
+
+
+def _day(value: object) -> date:
+    if not isinstance(value, str) or re.fullmatch(r"\d{4}-\d\d-\d\d", value) is None:
+        raise ValueError("must be a date like 2026-11-14")
+    return date.fromisoformat(value)
+
+
+def _set_of(value: object) -> object:
+    return frozenset(value) if isinstance(value, list) and all(isinstance(v, str) for v in value) else value
+
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\s\p{C}]+$")]
+Amount = Annotated[int, Field(strict=True, gt=0, le=AMOUNT_MAX_MINOR)]
+OwedAmount = Annotated[int, Field(strict=True, ge=0, le=AMOUNT_MAX_MINOR)]
+"""What is owed may be stated as nothing: collections refers a debt anew at 0 once it is paid."""
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+Instant = Annotated[datetime, BeforeValidator(instant)]
+Day = Annotated[date, BeforeValidator(_day)]
+Text = Annotated[str, StringConstraints(max_length=TEXT_MAX_CHARACTERS)]
+Channel = Annotated[e.Channel, Field(strict=False)]
+NoticeKind = Annotated[e.NoticeKind, Field(strict=False)]
+
+
+class Payload(BaseModel):
+    """What every payload has."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    account_id: Id
+
+
+class PaymentPending(Payload):
+    """`billing.payment.pending.v1`."""
+
+    payment_id: Id
+    amount: Amount
+    currency: Currency
+    initiated_at: Instant
+    debt_id: Id | None = None
+    contract_id: Id | None = None
+    method: Text | None = None
+    autopay: bool | None = None
+
+
+class PaymentSettled(Payload):
+    """`billing.payment.settled.v1`."""
+
+    payment_id: Id
+    amount: Amount
+    currency: Currency
+    paid_at: Instant
+    settled_at: Instant | None = None
+    debt_id: Id | None = None
+    contract_id: Id | None = None
+    method: Text | None = None
+    autopay: bool | None = None
+
+
+class PaymentFailed(Payload):
+    """`billing.payment.failed.v1`."""
+
+    payment_id: Id
+    reason: Text | None = None
+
+
+class PaymentReturned(Payload):
+    """`billing.payment.returned.v1`."""
+
+    payment_id: Id
+    returned_at: Instant
+    reason: Text | None = None
+
+
+class CreditPosted(Payload):
+    """`billing.credit.posted.v1`."""
+
+    credit_id: Id
+    amount: Amount
+    currency: Currency
+    posted_at: Instant
+    reason: Literal["credit_note", "write_off", "goodwill", "correction"]
+    debt_id: Id | None = None
+    contract_id: Id | None = None
+
+
+class Part(BaseModel):
+    """One component of a debt."""
+
+    model_config = Payload.model_config
+
+    kind: Annotated[e.Component, Field(strict=False)]
+    amount: OwedAmount
+
+
+class DebtReferred(Payload):
+    """`collections.debt.referred.v1`."""
+
+    debt_id: Id
+    referral_id: Id
+    agency_id: Id | None = None
+    amount: OwedAmount
+    currency: Currency
+    as_of: Instant
+    due_on: Day
+    contract_id: Id | None = None
+    components: Annotated[list[Part], Field(max_length=PARTS_MAX)] = []
+    reflected_payment_ids: Annotated[
+        frozenset[Id], BeforeValidator(_set_of), Field(max_length=REFLECTED_MAX)
+    ] = frozenset()
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> DebtReferred:
+        if self.components and sum(part.amount for part in self.components) != self.amount:
+            raise ValueError("components must add up to amount")
+        return self
+
+
+class DebtWithdrawn(Payload):
+    """`collections.debt.withdrawn.v1`."""
+
+    debt_id: Id
+    reason: Text | None = None
+
+
+class PlacementOpened(Payload):
+    """`collections.placement.opened.v1`."""
+
+    placement_id: Id
+    debt_id: Id
+    agency_id: Id
+    amount: Amount
+    currency: Currency
+    placed_at: Instant
+    clearance_id: Id | None = None
+
+
+class PlacementClosed(Payload):
+    """`collections.placement.closed.v1`."""
+
+    placement_id: Id
+    closed_at: Instant
+    reason: Text | None = None
+
+
+class NoticeDelivered(Payload):
+    """`customer.notice.delivered.v1`."""
+
+    notice_id: Id
+    kind: NoticeKind
+    channel: Channel
+    delivered_at: Instant
+    debt_id: Id | None = None
+
+
+class NoticeFailed(Payload):
+    """`customer.notice.failed.v1`."""
+
+    notice_id: Id
+    kind: NoticeKind
+    channel: Channel
+    failed_at: Instant
+    debt_id: Id | None = None
+
+
+class ChannelsChosen(Payload):
+    """`customer.channels.chosen.v1`."""
+
+    channels: Annotated[frozenset[Channel], BeforeValidator(_set_of)]
+
+
+class DisputeOpened(Payload):
+    """`customer.dispute.opened.v1`."""
+
+    dispute_id: Id
+    opened_at: Instant
+    debt_id: Id | None = None
+    reason: Text | None = None
+
+
+class DisputeClosed(Payload):
+    """`customer.dispute.closed.v1`."""
+
+    dispute_id: Id
+    closed_at: Instant
+    outcome: Annotated[e.DisputeOutcome, Field(strict=False)]
+
+
+class PlanAgreed(Payload):
+    """`customer.plan.agreed.v1`."""
+
+    plan_id: Id
+    agreed_at: Instant
+    debt_id: Id | None = None
+
+
+class PlanEnded(Payload):
+    """`customer.plan.ended.v1`."""
+
+    plan_id: Id
+    ended_at: Instant
+    debt_id: Id | None = None
+
+
+class ProtectionChanged(Payload):
+    """`customer.protection.changed.v1`."""
+
+    marks: Annotated[frozenset[Id], BeforeValidator(_set_of), Field(max_length=PARTS_MAX)]
+    changed_at: Instant
+
+
+class PlacementAccepted(Payload):
+    """`agency.placement.accepted.v1`."""
+
+    placement_id: Id
+    accepted_at: Instant
+
+
+class RecallAcknowledged(Payload):
+    """`agency.recall.acknowledged.v1`."""
+
+    recall_id: Id
+    placement_id: Id
+    acknowledged_at: Instant
+
+
+class RecallRejected(Payload):
+    """`agency.recall.rejected.v1`."""
+
+    recall_id: Id
+    placement_id: Id
+    rejected_at: Instant
+    reason: Text
+
+
+class ContactMade(Payload):
+    """`agency.contact.made.v1`."""
+
+    placement_id: Id
+    contacted_at: Instant
+    channel: Id
+
+
+def values(payload: Payload) -> dict[str, Any]:  # `Any` because the values are as varied as the payloads.
+    """A payload's fields by name, ready to make the domain event of the same name."""
+    return payload.__dict__
