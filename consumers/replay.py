@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from uuid import UUID, uuid5
 
 from domain import clearance, recall
@@ -51,6 +52,24 @@ class Report:
             "quarantined": self.quarantined,
             "duplicates": self.duplicates,
         }
+
+    def in_words(self) -> list[str]:
+        """The report for people, a line each."""
+        held = [f"  {count:>9,} {code}" for code, count in self.hold.most_common()]
+        refused = [f"  {count:>9,} {code}" for code, count in self.refuse.most_common()]
+        recalled = [f"  {count:>9,} {reason}" for reason, count in self.recalled.most_common()]
+        return [
+            f"{self.referred:>11,} debts referred",
+            f"{self.clear:>11,} clear to place, {self.cleared_minor:,} outstanding in minor units",
+            f"{self.hold.total():>11,} held",
+            *held,
+            f"{self.refuse.total():>11,} refused",
+            *refused,
+            f"{self.recalled.total():>11,} recalled after placement",
+            *recalled,
+            f"{self.balance_reduced:>11,} balances reduced",
+            f"{self.quarantined:>11,} events that can't be read, {self.duplicates:,} duplicates",
+        ]
 
 
 @dataclass(slots=True)
@@ -119,10 +138,13 @@ class _Life:
     said: recall.SaidOf = field(default_factory=dict)
 
     def live(self, events: list[Recorded], *, quarantined: bool) -> None:
-        for recorded in events:
-            self._apply(recorded)
-            if isinstance(recorded.event, DebtReferred):
-                self._ask(recorded.event, recorded, quarantined=quarantined)
+        for _, instant in groupby(events, key=lambda recorded: recorded.time):
+            together = list(instant)
+            for recorded in together:
+                self._apply(recorded)
+            for recorded in together:
+                if isinstance(recorded.event, DebtReferred):
+                    self._ask(recorded.event, recorded, quarantined=quarantined)
 
     def _apply(self, recorded: Recorded) -> None:
         self.account = apply(self.account, recorded)
@@ -156,7 +178,7 @@ class _Life:
                 self.report.refuse[answer.reasons[0].code] += 1
 
     def _place(self, referred: DebtReferred, recorded: Recorded, answer: clearance.Answer) -> None:
-        name = "\n".join((referred.account_id, referred.debt_id, referred.referral_id))
+        name = "\n".join((referred.account_id, referred.debt_id, recorded.source, recorded.id))
         opened = PlacementOpened(
             account_id=referred.account_id,
             placement_id=str(uuid5(_PLACEMENTS, name)),
@@ -167,7 +189,5 @@ class _Life:
             placed_at=recorded.time,
         )
         self.on_placement(opened)
-        placed = Recorded(
-            opened, "replay", opened.placement_id, recorded.time, Origin("file", 0, 0, recorded.time)
-        )
+        placed = Recorded(opened, "replay", opened.placement_id, recorded.time, Origin("file", 0, 0, recorded.time))
         self._apply(placed)

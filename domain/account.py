@@ -96,17 +96,18 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Debt:
-    """A debt by its id: its counting statement, and the latest event that withdrew it."""
+    """A debt by its id: its counting statement, and the latest events that withdrew and that referred it."""
 
     statement: Statement | None = None
     withdrawal: Recorded | None = None
+    referred_at: datetime | None = None
 
     @property
     def withdrawn(self) -> bool:
-        """Whether it was taken back and not stated anew since."""
+        """Whether it was taken back and not referred again since, be it with the same statement."""
         if self.withdrawal is None:
             return False
-        return self.statement is None or self.statement.said_by.time <= self.withdrawal.time
+        return self.referred_at is None or self.referred_at <= self.withdrawal.time
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Dispute:
-    """A dispute by its id."""
+    """A dispute by its id; opened again after its end, it is open again."""
 
     opened: DisputeOpened | None = None
     opened_by: Recorded | None = None
@@ -134,7 +135,9 @@ class Dispute:
     @property
     def is_open(self) -> bool:
         """Whether it waits for an outcome."""
-        return self.opened is not None and self.closed is None
+        if self.opened is None:
+            return False
+        return self.closed is None or self.closed.closed_at < self.opened.opened_at
 
     def concerns(self, debt_id: str) -> bool:
         """Whether it is about this debt, or about the whole account."""
@@ -220,9 +223,7 @@ def apply(account: Account, recorded: Recorded) -> Account:
     match event:
         case PaymentPending() | PaymentSettled() | PaymentFailed() | PaymentReturned():
             known = account.payments.get(event.payment_id, Payment())
-            return replace(
-                account, payments={**account.payments, event.payment_id: _payment(known, recorded)}
-            )
+            return replace(account, payments={**account.payments, event.payment_id: _payment(known, recorded)})
         case CreditPosted():
             said = _money(event.credit_id, event.posted_at, event, recorded)
             best = _later(account.credits.get(event.credit_id), said)
@@ -280,7 +281,9 @@ def _money(
 
 def _debt(known: Debt, recorded: Recorded) -> Debt:
     if isinstance(recorded.event, DebtReferred):
-        return replace(known, statement=_later(known.statement, Statement(recorded.event, recorded)))
+        said = Statement(recorded.event, recorded)
+        referred_at = _max(known.referred_at, recorded.time)
+        return replace(known, statement=_later(known.statement, said), referred_at=referred_at)
     return replace(known, withdrawal=_later(known.withdrawal, recorded))
 
 

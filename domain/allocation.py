@@ -5,19 +5,21 @@ arrived cannot matter (S7).
 
 Money that names a debt goes to that debt first, then money that names a contract to that contract's debts,
 then all other money and what was left over, to the account's debts: oldest `due_on` first (then by debt id),
-debts that collections took back last, and within a debt in the policy's order of components. Within each of
-these rounds the earliest money goes first. Money counts against a debt only when it is dated after the
-debt's `as_of` and is not among its `reflected_payment_ids`; it is never turned into another currency.
+debts that collections had taken back before it was paid last, and within a debt in the policy's order of
+components. Within each of these rounds the earliest money goes first. Money counts against a debt only when it
+is dated after the debt's `as_of` and is not among its `reflected_payment_ids`; it is never turned into another
+currency.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from domain.account import Account, Debt, Money, Statement
+from domain.account import Account, Money, Statement
 from domain.events import Component, DebtReferred, Recorded
 from domain.policy import DebtRules
 
@@ -70,15 +72,18 @@ class Balance:
 
     def settled_by(self, rules: DebtRules) -> Money | None:
         """The money, in order of its date, with which this became settled; None where it always was."""
-        owed = self.terms.amount
-        allowed = tolerance(self.terms, rules)
-        for share in sorted(self.shares, key=lambda share: _money_order(share.money)):
-            if owed <= allowed:
-                return None
-            owed -= share.amount
-            if owed <= allowed:
-                return share.money
-        return None
+        return self.brought_to(lambda balance: balance.settled(rules))
+
+    def brought_to(self, state: Callable[[Balance], bool]) -> Money | None:
+        """The money, in order of its date, with which this came into a state; None where it always was.
+
+        The state holds now, and more money never ended it on the way here.
+        """
+        ordered = tuple(sorted(self.shares, key=lambda share: _money_order(share.money)))
+        needed = bisect_left(
+            range(len(ordered)), True, key=lambda taken: state(replace(self, shares=ordered[:taken]))
+        )
+        return ordered[needed - 1].money if needed else None
 
 
 def tolerance(terms: DebtReferred, rules: DebtRules) -> int:
@@ -109,15 +114,13 @@ def pending(account: Account) -> tuple[Money, ...]:
 def uncertain(account: Account, terms: DebtReferred, grace: timedelta) -> tuple[Money, ...]:
     """The money that the copy which stated this debt may not have had, earliest first.
 
-    It is dated at `as_of` or before it by less than the grace, and not listed as reflected.
+    It is dated at `as_of` or before it by less than the grace, and not listed as reflected. Money that names
+    another debt is among it: what that debt leaves over may be meant.
     """
     doubtful = (
         money
         for money in _arrived(account)
-        if timedelta(0) <= terms.as_of - money.at < grace
-        and money.money_id not in terms.reflected_payment_ids
-        and money.debt_id in {None, terms.debt_id}
-        and (money.debt_id is not None or money.contract_id in {None, terms.contract_id})
+        if timedelta(0) <= terms.as_of - money.at < grace and money.money_id not in terms.reflected_payment_ids
     )
     return tuple(sorted(doubtful, key=_money_order))
 
@@ -131,8 +134,8 @@ def _money_order(money: Money) -> tuple[datetime, str]:
     return (money.at, money.money_id)
 
 
-def _debt_order(debt: Debt, terms: DebtReferred) -> tuple[bool, int, str]:
-    return (debt.withdrawn, terms.due_on.toordinal(), terms.debt_id)
+def _debt_order(terms: DebtReferred) -> tuple[int, str]:
+    return (terms.due_on.toordinal(), terms.debt_id)
 
 
 class _Book:
@@ -142,8 +145,13 @@ class _Book:
         self._allocation = rules.allocation
         self._in_time = in_time
         stated = [(debt, debt.statement) for debt in account.debts.values() if debt.statement is not None]
-        stated.sort(key=lambda pair: _debt_order(pair[0], pair[1].terms))
+        stated.sort(key=lambda pair: _debt_order(pair[1].terms))
         self._statements = [statement for _, statement in stated]
+        self._withdrawn_at = {
+            statement.terms.debt_id: debt.withdrawal.time
+            for debt, statement in stated
+            if debt.withdrawn and debt.withdrawal is not None
+        }
         self._owed = {statement.terms.debt_id: statement.terms.amount for statement in self._statements}
         self._shares: dict[str, list[Share]] = {debt_id: [] for debt_id in self._owed}
         self._foreign: dict[str, list[Money]] = {debt_id: [] for debt_id in self._owed}
@@ -155,9 +163,7 @@ class _Book:
         for one in sorted(of_debts, key=_money_order):
             free += self._allocate(one, [s for s in self._statements if s.terms.debt_id == one.debt_id])
         for one in sorted(of_contracts, key=_money_order):
-            free += self._allocate(
-                one, [s for s in self._statements if s.terms.contract_id == one.contract_id]
-            )
+            free += self._allocate(one, [s for s in self._statements if s.terms.contract_id == one.contract_id])
         for one, left in sorted(free, key=lambda pair: _money_order(pair[0])):
             self._allocate(one, self._statements, left)
         return {s.terms.debt_id: self._balance(s.terms, s.said_by) for s in self._statements}
@@ -171,13 +177,13 @@ class _Book:
         """
         met = False
         left = one.amount if left is None else left
-        for statement in statements:
+        for statement in self._claimed_first(one, statements):
             terms = statement.terms
             if not self._counts(one, terms):
                 continue
             owed = self._owed[terms.debt_id]
             if one.currency != terms.currency:
-                if owed and left:
+                if owed and left and one not in self._foreign[terms.debt_id]:
                     self._foreign[terms.debt_id].append(one)
                 continue
             met = True
@@ -187,6 +193,16 @@ class _Book:
                 self._shares[terms.debt_id].append(Share(one, taken))
                 left -= taken
         return [(one, left)] if met and left else []
+
+    def _claimed_first(self, one: Money, statements: list[Statement]) -> list[Statement]:
+        """These debts, those last that were no claim any more when this was paid.
+
+        A debt that is withdrawn because it was paid keeps the money that paid it.
+        """
+        gone = self._withdrawn_at
+        if not gone:
+            return statements
+        return sorted(statements, key=lambda s: (at := gone.get(s.terms.debt_id)) is not None and at <= one.at)
 
     def _counts(self, one: Money, terms: DebtReferred) -> bool:
         if one.money_id in terms.reflected_payment_ids:

@@ -14,9 +14,9 @@ from enum import StrEnum
 
 from domain.account import Account, Debt, Money, Statement
 from domain.allocation import Balance, balances, pending, uncertain
-from domain.events import ChannelsChosen, Component, NoticeDelivered, NoticeKind
+from domain.events import ChannelsChosen, Component, CreditPosted, NoticeDelivered, NoticeKind
 from domain.policy import Policy
-from domain.recall import SaidOf, is_open, only_charges_left, protected_by, upheld_dispute
+from domain.recall import SaidOf, below_minimum, is_open, only_charges_left, protected_by, upheld_dispute
 from domain.words import amount_in_words, instant_in_words
 
 
@@ -106,9 +106,7 @@ def answer(question: Question) -> Answer:
     if debt is None or debt.statement is None:
         reasons.append(Reason(Code.DEBT_UNKNOWN, "No such debt was referred on this account."))
         return Answer(_decision(reasons), tuple(reasons), 0, "")
-    case = _Case(
-        question, debt, debt.statement, balances(question.account, question.policy.debt)[question.debt_id]
-    )
+    case = _Case(question, debt, debt.statement, balances(question.account, question.policy.debt)[question.debt_id])
     reasons += [found for rule in _RULES if (found := rule(case))]
     terms = debt.statement.terms
     return Answer(_decision(reasons), tuple(reasons), case.balance.outstanding, terms.currency)
@@ -138,6 +136,11 @@ class _Case:
     def policy(self) -> Policy:
         return self.question.policy
 
+    @property
+    def doubtful(self) -> tuple[Money, ...]:
+        """The money that this debt's amount may hold already, or not."""
+        return uncertain(self.account, self.statement.terms, self.policy.debt.snapshot_grace)
+
     def days_since(self, at: datetime) -> int:
         """Days begun since an instant, in the creditor's time zone."""
         zone = self.policy.timezone
@@ -148,7 +151,9 @@ class _Case:
 
     def paid(self, money: Money) -> str:
         """One money in words: `850.00 RUB on 14 Nov 2026 10:02, payment p-17`."""
-        return f"{amount_in_words(money.amount, money.currency)} on {self.when(money.at)}, {money.money_id}"
+        kind = "credit" if isinstance(money.said_by.event, CreditPosted) else "payment"
+        amount = amount_in_words(money.amount, money.currency)
+        return f"{amount} on {self.when(money.at)}, {kind} {money.money_id}"
 
     def told(self, kind: NoticeKind) -> list[NoticeDelivered]:
         """The notices of a kind that reached the customer by a channel that counts, oldest first."""
@@ -174,9 +179,7 @@ def _withdrawn(case: _Case) -> Reason | None:
     """Collections took it back, and did not refer it again since."""
     if not case.debt.withdrawn or case.debt.withdrawal is None:
         return None
-    return Reason(
-        Code.DEBT_WITHDRAWN, "Collections withdrew this debt.", (case.when(case.debt.withdrawal.time),)
-    )
+    return Reason(Code.DEBT_WITHDRAWN, "Collections withdrew this debt.", (case.when(case.debt.withdrawal.time),))
 
 
 def _already_placed(case: _Case) -> Reason | None:
@@ -213,15 +216,16 @@ def _time_barred(case: _Case) -> Reason | None:
 
 def _protected(case: _Case) -> Reason | None:
     """Some people must not be pursued: bankrupt, deceased, minors, and whom else the policy names."""
-    if (marked := protected_by(case.account, case.policy)) is None:
+    protection = case.account.protection
+    if protection is None or protected_by(case.account, case.policy) is None:
         return None
-    return Reason(Code.PROTECTED_CUSTOMER, "The customer is protected.", (f"since {case.when(marked.time)}",))
+    since = f"since {case.when(protection.since)}"
+    return Reason(Code.PROTECTED_CUSTOMER, "The customer is protected.", (since,))
 
 
 def _below_minimum(case: _Case) -> Reason | None:
     """Too little is owed to be worth an agency's calls."""
-    minimum = case.policy.debt.minimum_minor
-    if case.balance.outstanding >= minimum:
+    if not below_minimum(case.balance, case.policy.debt):
         return None
     owed = amount_in_words(case.balance.outstanding, case.statement.terms.currency)
     return Reason(Code.BELOW_MINIMUM, "Too little is owed.", (f"{owed} is owed",))
@@ -245,7 +249,9 @@ def _price_change(case: _Case) -> Reason | None:
     evidence = tuple(
         f"told by {one.channel} on {case.when(one.delivered_at)}"
         for notice in case.account.notices.values()
-        if (one := notice.delivered) and one.kind is NoticeKind.PRICE_CHANGE
+        if (one := notice.delivered)
+        and one.kind is NoticeKind.PRICE_CHANGE
+        and one.debt_id in {None, case.question.debt_id}
     )
     message = f"No notice of the price change reached the customer {days} days ago by a channel they chose."
     return Reason(Code.PRICE_CHANGE_NOT_NOTIFIED, message, tuple(sorted(evidence)))
@@ -253,35 +259,43 @@ def _price_change(case: _Case) -> Reason | None:
 
 def _payment_pending(case: _Case) -> Reason | None:
     """Payments on their way would settle it; whoever has done their part is not called."""
-    return _would_settle(
-        case, Code.PAYMENT_PENDING, "Payments on their way would settle it.", pending(case.account)
-    )
+    evidence = _settling(case, pending(case.account), case.doubtful)
+    if not evidence:
+        return None
+    return Reason(Code.PAYMENT_PENDING, "Payments on their way would settle it.", evidence)
 
 
 def _snapshot_uncertain(case: _Case) -> Reason | None:
     """The copy of the base in which collections found the debt may have been older than a payment."""
-    doubtful = uncertain(case.account, case.statement.terms, case.policy.debt.snapshot_grace)
+    evidence = _settling(case, case.doubtful, pending(case.account))
+    if not evidence:
+        return None
     message = "Payments made just before the debt was stated would settle it, if they are not in its amount."
-    return _would_settle(case, Code.SNAPSHOT_UNCERTAIN, message, doubtful)
+    return Reason(Code.SNAPSHOT_UNCERTAIN, message, evidence)
 
 
-def _would_settle(case: _Case, code: Code, message: str, concerned: tuple[Money, ...]) -> Reason | None:
-    """Whether money that may yet count would settle the debt, with all other such money beside it."""
-    rules = case.policy.debt
-    if not concerned or case.balance.settled(rules):
-        return None
-    doubtful = uncertain(case.account, case.statement.terms, rules.snapshot_grace)
-    supposed = balances(
+def _settling(case: _Case, concerned: tuple[Money, ...], other: tuple[Money, ...]) -> tuple[str, ...]:
+    """What of this money would settle the debt: by itself, or beside other money that would not by itself."""
+    if not concerned or case.balance.settled(case.policy.debt):
+        return ()
+    used = _settled_with(case, concerned)
+    if not used and not _settled_with(case, other):
+        used = _settled_with(case, concerned + other)
+    return tuple(case.paid(money) for money in concerned if money.money_id in used)
+
+
+def _settled_with(case: _Case, supposed: tuple[Money, ...]) -> frozenset[str]:
+    """The ids of the money that would pay the debt if this counted too; none where it would stay unsettled."""
+    expected = pending(case.account)
+    debt_id = case.question.debt_id
+    balance = balances(
         case.account,
-        rules,
-        also=pending(case.account),
-        in_time=[(money.money_id, case.question.debt_id) for money in doubtful],
-    )[case.question.debt_id]
-    used = {share.money.money_id for share in supposed.shares}
-    part = [money for money in concerned if money.money_id in used]
-    if not part or not supposed.settled(rules):
-        return None
-    return Reason(code, message, tuple(case.paid(money) for money in part))
+        case.policy.debt,
+        also=[money for money in supposed if money in expected],
+        in_time=[(money.money_id, debt_id) for money in supposed],
+    )[debt_id]
+    settled = balance.settled(case.policy.debt)
+    return frozenset(share.money.money_id for share in balance.shares) if settled else frozenset()
 
 
 def _currency(case: _Case) -> Reason | None:
@@ -325,9 +339,7 @@ def _notices(case: _Case) -> Reason | None:
     missing: list[str] = []
     if len(reminders) < rules.debt_reminders:
         missing.append(f"{len(reminders)} of {rules.debt_reminders} reminders delivered")
-    elif (
-        rules.debt_reminders and case.days_since(reminders[-1].delivered_at) < rules.days_since_last_reminder
-    ):
+    elif rules.debt_reminders and case.days_since(reminders[-1].delivered_at) < rules.days_since_last_reminder:
         missing.append(f"last reminded on {case.when(reminders[-1].delivered_at)}")
     needed = rules.placement_warning_days
     if needed and not any(case.days_since(one.delivered_at) >= needed for one in warnings):

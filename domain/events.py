@@ -331,6 +331,16 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class RawRecord:
+    """A record as the broker gave it, before anybody knows what it says."""
+
+    origin: Origin
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """An event with its identity: `(source, id)` names it for ever; `time` is its producer's."""
 

@@ -7,7 +7,7 @@ is one for each placement (S2), and it names that placement (S4).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -17,7 +17,7 @@ from uuid import UUID, uuid5
 from domain.account import Account, Debt, Placement
 from domain.allocation import Balance, balances
 from domain.events import DisputeOutcome, PlacementOpened, ProtectionChanged, Recorded
-from domain.policy import Policy, RecallReason
+from domain.policy import DebtRules, Policy, RecallReason
 
 _RECALLS = UUID("8f8f7d2e-52f5-4f0c-9a6f-6f2c1a0f8f6d")
 """The name space of recall ids (RFC 9562, version 5): a placement has one, whoever computes it."""
@@ -186,8 +186,7 @@ class _Judge:
             currency = self.balance.terms.currency
             messages.append(BalanceReduced(self.opened, self.balance.outstanding, currency, self.now))
         disputed = any(
-            dispute.is_open and dispute.concerns(self.opened.debt_id)
-            for dispute in self.account.disputes.values()
+            dispute.is_open and dispute.concerns(self.opened.debt_id) for dispute in self.account.disputes.values()
         )
         if disputed and not said.suspended:
             messages.append(PlacementSuspended(self.opened, self.now))
@@ -203,26 +202,26 @@ class _Judge:
         """All that makes this placement wrong, in the order of `RecallReason`."""
         found: list[_Ground] = []
         rules = self.policy.debt
-        last = max(
-            (share.money for share in self.balance.shares), key=lambda m: (m.at, m.money_id), default=None
-        )
-        latest = last.said_by if last else self.balance.stated_by
         if self.balance.settled(rules):
-            money = self.balance.settled_by(rules)
-            trigger = money.said_by if money else self.balance.stated_by
-            found.append(_Ground(RecallReason.DEBT_SETTLED, trigger, money.at if money else None))
+            found.append(self._paid(RecallReason.DEBT_SETTLED, lambda balance: balance.settled(rules)))
         if self.debt.withdrawn and self.debt.withdrawal is not None:
             found.append(_Ground(RecallReason.DEBT_WITHDRAWN, self.debt.withdrawal))
         if protection := protected_by(self.account, self.policy):
             found.append(_Ground(RecallReason.PROTECTED_CUSTOMER, protection))
         if upheld := upheld_dispute(self.account, self.balance):
             found.append(_Ground(RecallReason.DISPUTE_UPHELD, upheld))
-        paid_at = last.at if last else None
-        if self.balance.outstanding < rules.minimum_minor:
-            found.append(_Ground(RecallReason.BELOW_MINIMUM, latest, paid_at))
+        if below_minimum(self.balance, rules):
+            found.append(self._paid(RecallReason.BELOW_MINIMUM, lambda balance: below_minimum(balance, rules)))
         if rules.only_charges_left_holds and only_charges_left(self.balance):
-            found.append(_Ground(RecallReason.ONLY_CHARGES_LEFT, latest, paid_at))
+            found.append(self._paid(RecallReason.ONLY_CHARGES_LEFT, only_charges_left))
         return found
+
+    def _paid(self, reason: RecallReason, state: Callable[[Balance], bool]) -> _Ground:
+        """The money that brought the debt into a state, or the statement where it always was in it."""
+        money = self.balance.brought_to(state)
+        if money is None:
+            return _Ground(reason, self.balance.stated_by)
+        return _Ground(reason, money.said_by, money.at)
 
     def _recall(self, ground: _Ground, noticed_by: Recorded | None) -> RecallRequested:
         paid_after = ground.paid_at is not None and ground.paid_at > self.opened.placed_at
@@ -264,6 +263,11 @@ def upheld_dispute(account: Account, balance: Balance) -> Recorded | None:
         and dispute.closed.closed_at > balance.terms.as_of
     ]
     return max(upheld, key=lambda recorded: recorded.stamp, default=None)
+
+
+def below_minimum(balance: Balance, rules: DebtRules) -> bool:
+    """Whether less is owed than may be placed."""
+    return balance.outstanding < rules.minimum_minor
 
 
 def only_charges_left(balance: Balance) -> bool:

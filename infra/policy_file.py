@@ -13,13 +13,22 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from domain.events import Channel, Component
 from domain.policy import DebtRules, NoticeRules, Policy, RecallReason, RecallRules
 
-Count = Annotated[int, Field(ge=0, le=100_000)]
-Minor = Annotated[int, Field(ge=0, le=10**15)]
+Count = Annotated[int, Field(strict=True, ge=0, le=100_000)]
+Minor = Annotated[int, Field(strict=True, ge=0, le=10**15)]
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool | str):
+        raise ValueError("must be a number, like 1.5")  # noqa: TRY004  Pydantic turns only ValueError into a finding.
+    return value
+
+
+Percent = Annotated[Decimal, BeforeValidator(_number), Field(ge=0, le=100)]
 
 
 class PolicyError(Exception):
@@ -32,7 +41,7 @@ class _Section(BaseModel):
 
 class _Debt(_Section):
     tolerance_minor: Minor = 100
-    tolerance_percent: Annotated[Decimal, Field(ge=0, le=100)] = Decimal(0)
+    tolerance_percent: Percent = Decimal(0)
     minimum_minor: Minor = 0
     limitation_days: Count = 0
     snapshot_grace_hours: Count = 72
@@ -74,13 +83,13 @@ class _Calendar(_Section):
 
 
 class _Clearance(_Section):
-    valid_minutes: Annotated[int, Field(ge=1, le=10_080)] = 15
-    wait_for_streams_ms: Annotated[int, Field(ge=1, le=60_000)] = 2000
+    valid_minutes: Annotated[int, Field(strict=True, ge=1, le=10_080)] = 15
+    wait_for_streams_ms: Annotated[int, Field(strict=True, ge=1, le=60_000)] = 2000
 
 
 class _Recall(_Section):
     on: frozenset[RecallReason] = RecallRules().on
-    acknowledge_within_minutes: Annotated[int, Field(ge=1, le=100_000)] = 60
+    acknowledge_within_minutes: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 60
 
 
 class _File(_Section):
@@ -143,7 +152,7 @@ def _policy(read: _File, sha256: str) -> Policy:
         clearance_valid=timedelta(minutes=read.clearance.valid_minutes),
         wait_for_streams=timedelta(milliseconds=read.clearance.wait_for_streams_ms),
         recall=RecallRules(
-            on=read.recall.on | {RecallReason.DEBT_SETTLED, RecallReason.MANUAL},
+            on=read.recall.on | {RecallReason.DEBT_SETTLED},
             acknowledge_within=timedelta(minutes=read.recall.acknowledge_within_minutes),
         ),
     )

@@ -9,7 +9,7 @@ record holds, and puts no value of it into a reason: a reason may be logged, a c
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -17,29 +17,37 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from domain.events import Component, Event, Origin, Part, Recorded
+from domain.events import (
+    Component,
+    CreditPosted,
+    Event,
+    Origin,
+    Part,
+    PaymentPending,
+    PaymentSettled,
+    RawRecord,
+    Recorded,
+)
 from infra.wire import models
 from infra.wire.kinds import BY_NUMBER, BY_TYPE, Kind
 
 EVENT_MAX_BYTES = 256 * 1024
-"""Far above the largest event of the contract (10,000 reflected payments), and checked before parsing."""
+"""Far above what one customer needs (6,000 reflected payments named by UUIDs), and checked before parsing."""
 
+NESTING_MAX_LEVELS = 16
+"""The contract has four. Deeper values end, at about 1,000 levels, in the stack of whoever writes them out."""
+
+TRACEPARENT_MAX_CHARACTERS = 256
+"""W3C's version 00 has 55; later ones may have more."""
+
+ID_MAX_CHARACTERS = 128
 SOURCE_MAX_CHARACTERS = 256
 
 Json = dict[str, Any]  # `Any`: what a producer sent, before it was judged.
-Headers = Sequence[tuple[str, bytes]]
+MoneyColumns = tuple[str, int, str, datetime, str | None, str | None]
+"""A payment or credit as the ledger's columns hold it: id, amount, currency, date, debt, contract."""
 
 _STRUCTURED_ATTRIBUTES = ("specversion", "id", "source", "type", "time", "subject")
-
-
-@dataclass(frozen=True, slots=True)
-class RawRecord:
-    """A record as the broker gave it."""
-
-    origin: Origin
-    key: bytes | None
-    value: bytes | None
-    headers: Headers = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,12 @@ class Decoded:
     kind: Kind
     digest: bytes
     stored: str | None
+    money: MoneyColumns | None = None
     traceparent: str | None = None
+
+    @property
+    def number(self) -> int:
+        return self.kind.number
 
     @property
     def account_id(self) -> str:
@@ -93,12 +106,20 @@ def decode_line(line: bytes, number: int) -> Decoded | Rejected:
     return decode(raw, any_topic=True, keyed=False)
 
 
-def decode_stored(number: int, stored: str | None, columns: Json) -> Event:
-    """The event of a ledger row: its type's number, the payload as it was stored, and the columns."""
+def decode_stored(account_id: str, number: int, stored: str | None, money: MoneyColumns | None) -> Event:
+    """The event of a ledger row: its type's number, what was stored of the payload, and the money columns."""
     kind = BY_NUMBER[number]
-    data = json.loads(stored) if stored else {}
-    data.update((name, value) for name, value in columns.items() if value is not None)
+    data: Json = json.loads(stored) if stored else {}
+    data["account_id"] = account_id
+    if kind.money and money:
+        columns = (kind.money[0], "amount", "currency", kind.money[1], "debt_id", "contract_id")
+        data.update(zip(columns, money, strict=True))
     return _to_event(kind, kind.payload.model_validate(data))
+
+
+def topic_of(number: int) -> str:
+    """The topic on which events of this type come."""
+    return BY_NUMBER[number].topic
 
 
 def _envelope(raw: RawRecord) -> Json:
@@ -109,13 +130,45 @@ def _envelope(raw: RawRecord) -> Json:
     value = _parse(raw.value)
     if not isinstance(value, dict):
         raise _InvalidError("NOT_AN_OBJECT", "the value must be a JSON object")
-    attributes = {name[3:]: data for name, data in raw.headers if name.startswith("ce_")}
-    if not attributes:
+    if _nested_too_deep(raw.value, value):
+        raise _InvalidError("NOT_JSON", f"the value is nested deeper than {NESTING_MAX_LEVELS} levels")
+    attributes = [(name[3:], text) for name, text in raw.headers if name.startswith("ce_")]
+    if not attributes or _is_structured(raw):
         return value
+    if len(dict(attributes)) != len(attributes):
+        raise _InvalidError("BAD_ENVELOPE", "a ce_ header stands twice")
     try:
-        return {**{name: text.decode() for name, text in attributes.items()}, "data": value}
+        # A header may have no value at all, whatever its type says: clients give None for it.
+        return {**{name: (text or b"").decode() for name, text in attributes}, "data": value}
     except UnicodeDecodeError as why:
         raise _InvalidError("BAD_ENVELOPE", "the ce_ headers must be UTF-8") from why
+
+
+def _is_structured(raw: RawRecord) -> bool:
+    """Whether the record says that its value is a whole CloudEvent, whatever else its headers hold."""
+    return any(
+        name == "content-type" and (value or b"").startswith(b"application/cloudevents")
+        for name, value in raw.headers
+    )
+
+
+def _nested_too_deep(text: bytes, value: object) -> bool:
+    if text.count(b"{") + text.count(b"[") <= NESTING_MAX_LEVELS:
+        return False
+    level = [value]
+    for _ in range(NESTING_MAX_LEVELS + 1):
+        level = [child for one in level for child in _children(one)]
+    return bool(level)
+
+
+def _children(value: object) -> Iterable[object]:
+    match value:
+        case dict():
+            return value.values()
+        case list():
+            return value
+        case _:
+            return ()
 
 
 def _parse(value: bytes) -> object:
@@ -124,7 +177,7 @@ def _parse(value: bytes) -> object:
     except UnicodeDecodeError as why:
         raise _InvalidError("NOT_JSON", "the value must be UTF-8") from why
     except RecursionError as why:
-        raise _InvalidError("NOT_JSON", "the value is nested too deep") from why
+        raise _InvalidError("NOT_JSON", f"the value is nested deeper than {NESTING_MAX_LEVELS} levels") from why
     except ValueError as why:
         # The parser's own message gives the position, never the text.
         raise _InvalidError("NOT_JSON", f"the value must be JSON: {str(why)[:120]}") from why
@@ -163,6 +216,7 @@ def _event(raw: RawRecord, envelope: Json, *, any_topic: bool, keyed: bool) -> D
         kind,
         blake2b(content.encode(), digest_size=16).digest(),
         _stored(kind, data),
+        _money(kind, event),
         _traceparent(raw, envelope),
     )
 
@@ -175,8 +229,10 @@ def _judged(envelope: Json, topic: str, *, any_topic: bool) -> tuple[Kind, datet
             raise _InvalidError("BAD_ENVELOPE", f"{name} must be a string that is not empty")
     if envelope["specversion"] != "1.0":
         raise _InvalidError("BAD_ENVELOPE", 'specversion must be "1.0"')
-    if not _is_id(envelope["id"], 128) or not _is_id(envelope["source"], SOURCE_MAX_CHARACTERS):
-        raise _InvalidError("BAD_ENVELOPE", "id and source must be printable characters without white space")
+    for name, most in (("id", ID_MAX_CHARACTERS), ("source", SOURCE_MAX_CHARACTERS)):
+        if not _is_id(envelope[name], most):
+            detail = f"{name} must be 1 to {most} printable characters without white space"
+            raise _InvalidError("BAD_ENVELOPE", detail)
     kind = BY_TYPE.get(envelope["type"])
     if kind is None:
         raise _InvalidError("UNKNOWN_TYPE", "type is none of the contract's")
@@ -208,11 +264,16 @@ def _stored(kind: Kind, data: Json) -> str | None:
     known = kind.payload.model_fields
     columns = {"account_id", *_COLUMNS, *kind.money} if kind.money else {"account_id"}
     left = {
-        name: value
-        for name, value in data.items()
-        if name in known and name not in columns and value is not None
+        name: value for name, value in data.items() if name in known and name not in columns and value is not None
     }
     return _ENCODER.encode(left) if left else None
+
+
+def _money(kind: Kind, event: Event) -> MoneyColumns | None:
+    if kind.money is None or not isinstance(event, PaymentPending | PaymentSettled | CreditPosted):
+        return None
+    money_id, at = getattr(event, kind.money[0]), getattr(event, kind.money[1])
+    return (money_id, event.amount, event.currency, at, event.debt_id, event.contract_id)
 
 
 _COLUMNS = ("amount", "currency", "debt_id", "contract_id")
@@ -228,9 +289,15 @@ def _fields(why: ValidationError) -> str:
 def _traceparent(raw: RawRecord, envelope: Json) -> str | None:
     for name, header in raw.headers:
         if name == "traceparent":
-            return header.decode("ascii", "replace")
-    value = envelope.get("traceparent")
-    return value if isinstance(value, str) else None
+            return _carried((header or b"").decode("ascii", "replace"))
+    return _carried(envelope.get("traceparent"))
+
+
+def _carried(value: object) -> str | None:
+    """A trace context as it may be sent on in a header; W3C asks to drop what is none."""
+    if not isinstance(value, str) or not value.isascii():
+        return None
+    return value if value and _is_id(value, TRACEPARENT_MAX_CHARACTERS) else None
 
 
 def _accounts(raw: RawRecord, envelope: Mapping[str, Any]) -> tuple[str, ...]:  # `Any`: as `Json`.
@@ -241,4 +308,6 @@ def _accounts(raw: RawRecord, envelope: Mapping[str, Any]) -> tuple[str, ...]:  
         envelope.get("subject"),
         data.get("account_id") if isinstance(data, dict) else None,
     ]
-    return tuple(sorted({one for one in claimed if isinstance(one, str) and one and _is_id(one, 128)}))
+    return tuple(
+        sorted({one for one in claimed if isinstance(one, str) and one and _is_id(one, ID_MAX_CHARACTERS)})
+    )

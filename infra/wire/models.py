@@ -22,7 +22,12 @@ REFLECTED_MAX = 10_000
 TEXT_MAX_CHARACTERS = 2_000
 """Limits on lists and free text, far above what one debt of one customer needs."""
 
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+INSTANT_YEARS = range(1900, 9000)
+"""An instant outside them is a mistake (year 1 is how some write "none"), and could not be put into every
+time zone, or a deadline be added to it."""
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)", re.ASCII)
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 def instant(value: object) -> datetime:
@@ -31,11 +36,14 @@ def instant(value: object) -> datetime:
         return value
     if not isinstance(value, str) or _INSTANT.fullmatch(value) is None:
         raise ValueError("must be an RFC 3339 time with an offset, like 2026-11-14T10:02:00+03:00")
-    return datetime.fromisoformat(value)
+    at = datetime.fromisoformat(value.upper())
+    if at.year not in INSTANT_YEARS:
+        raise ValueError(f"must be in the years {INSTANT_YEARS[0]} to {INSTANT_YEARS[-1]}")
+    return at
 
 
 def _day(value: object) -> date:
-    if not isinstance(value, str) or re.fullmatch(r"\d{4}-\d\d-\d\d", value) is None:
+    if not isinstance(value, str) or _DAY.fullmatch(value) is None:
         raise ValueError("must be a date like 2026-11-14")
     return date.fromisoformat(value)
 
@@ -51,7 +59,8 @@ OwedAmount = Annotated[int, Field(strict=True, ge=0, le=AMOUNT_MAX_MINOR)]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 Instant = Annotated[datetime, BeforeValidator(instant)]
 Day = Annotated[date, BeforeValidator(_day)]
-Text = Annotated[str, StringConstraints(max_length=TEXT_MAX_CHARACTERS)]
+Text = Annotated[str, StringConstraints(max_length=TEXT_MAX_CHARACTERS, pattern=r"^[^\x00]*$")]
+"""Free text, without the one character that PostgreSQL can't store."""
 Channel = Annotated[e.Channel, Field(strict=False)]
 NoticeKind = Annotated[e.NoticeKind, Field(strict=False)]
 
@@ -139,9 +148,9 @@ class DebtReferred(Payload):
     due_on: Day
     contract_id: Id | None = None
     components: Annotated[list[Part], Field(max_length=PARTS_MAX)] = []
-    reflected_payment_ids: Annotated[
-        frozenset[Id], BeforeValidator(_set_of), Field(max_length=REFLECTED_MAX)
-    ] = frozenset()
+    reflected_payment_ids: Annotated[frozenset[Id], BeforeValidator(_set_of), Field(max_length=REFLECTED_MAX)] = (
+        frozenset()
+    )
 
     @model_validator(mode="after")
     def _adds_up(self) -> DebtReferred:
@@ -272,7 +281,7 @@ class ContactMade(Payload):
 
     placement_id: Id
     contacted_at: Instant
-    channel: Id
+    channel: Text
 
 
 def values(payload: Payload) -> dict[str, Any]:  # `Any` because the values are as varied as the payloads.

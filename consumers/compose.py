@@ -1,0 +1,201 @@
+"""The composition root: builds every part from the settings, and is the only module that knows them all.
+
+Called by `consumers.main` and by tests that start a process's parts by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+
+import tenacity
+
+from consumers.dispatch import Dispatch
+from consumers.ingest import Ingest, Limits
+from consumers.sweep import Sweep
+from consumers.watchdog import Watchdog
+from domain.policy import Policy
+from infra.kafka.cluster import Cluster
+from infra.kafka.connection import BrokerUnavailableError, Connection
+from infra.kafka.publisher import Publisher
+from infra.kafka.source import Source
+from infra.logs import Logger
+from infra.metrics import Metrics
+from infra.policy_file import read_policy
+from infra.postgres import schema
+from infra.postgres.database import Database, DatabaseUnavailableError
+from infra.postgres.ledger import Codec, Ledger
+from infra.postgres.outbox import Outbox
+from infra.postgres.quarantine import Quarantine
+from infra.postgres.streams import Streams
+from infra.postgres.upkeep import Upkeep
+from infra.settings import Settings, SettingsError
+from infra.wire.decode import decode_stored, topic_of
+from infra.wire.kinds import INBOUND_TOPICS
+
+START_DEADLINE_SECONDS = 60
+"""How long a role waits for the database and the broker when it starts, before it gives up with their error."""
+
+_patiently = tenacity.retry(
+    retry=tenacity.retry_if_exception_type((DatabaseUnavailableError, BrokerUnavailableError)),
+    wait=tenacity.wait_exponential_jitter(initial=0.1, max=2),
+    stop=tenacity.stop_after_delay(START_DEADLINE_SECONDS),
+    reraise=True,
+)
+
+
+class House:
+    """The parts of one process, built when they are asked for."""
+
+    def __init__(self, settings: Settings, log: Logger, *, role: str) -> None:
+        self.settings = settings
+        self.log = log
+        self.role = role
+        self.metrics = Metrics()
+        self._database: Database | None = None
+        self._cluster: Cluster | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """How to reach the broker. Raises SettingsError where none is named."""
+        if not self.settings.kafka_bootstrap_servers:
+            raise SettingsError(
+                "GUARD_KAFKA_BOOTSTRAP_SERVERS is not set; `handoff-guard up` starts an embedded one"
+            )
+        return Connection(
+            bootstrap_servers=self.settings.kafka_bootstrap_servers,
+            security_protocol=self.settings.kafka_security_protocol,
+            sasl_mechanism=self.settings.kafka_sasl_mechanism,
+            sasl_username=self.settings.kafka_sasl_username,
+            sasl_password=self.settings.kafka_sasl_password.get_secret_value(),
+            ca_file=self.settings.kafka_ca_file,
+        )
+
+    def database(self) -> Database:
+        """The database. Raises SettingsError where none is named."""
+        if self.settings.database_url is None:
+            raise SettingsError("GUARD_DATABASE_URL is not set; `handoff-guard up` starts an embedded one")
+        if self._database is None:
+            url = self.settings.database_url.get_secret_value()
+            self._database = Database(url, application=f"handoff-guard {self.role}")
+        return self._database
+
+    @_patiently
+    def ready_database(self) -> Database:
+        """The database, once it answers with the schema that this code needs."""
+        schema.check(self.database())
+        return self.database()
+
+    @_patiently
+    def cluster(self) -> Cluster:
+        """The cluster, once it answers."""
+        if self._cluster is None:
+            self._cluster = Cluster(self.connection, client_id=self._client_id())
+        return self._cluster
+
+    def policy(self) -> Policy:
+        """The creditor's policy."""
+        return read_policy(self.settings.policy_file)
+
+    def ledger(self, cluster_id: str = "") -> Ledger:
+        """The account state; a cluster is named by who moves positions of its streams."""
+        return Ledger(self.database(), Codec(decode_stored, topic_of), cluster_id)
+
+    def streams(self) -> Streams:
+        """The registered streams."""
+        return Streams(self.database())
+
+    def quarantine(self) -> Quarantine:
+        """The events that could not be applied."""
+        return Quarantine(self.database())
+
+    def ingest(self) -> Ingest:
+        """A worker of the group."""
+        settings = self.settings
+        self.ready_database()
+        cluster_id = self.cluster().cluster_id()
+        watchdog = Watchdog(
+            check_seconds=settings.ingest_check_seconds,
+            stalled_seconds=settings.ingest_stalled_seconds,
+            log=self.log,
+        )
+        watchdog.guard()
+        return Ingest(
+            source=self._source(),
+            cluster=self.cluster(),
+            cluster_id=cluster_id,
+            topics=INBOUND_TOPICS,
+            streams=self.streams(),
+            ledger=self.ledger(cluster_id),
+            policy=self.policy(),
+            limits=Limits(
+                bad_run_max=settings.quarantine_run_max_events,
+                bad_share_max_percent=settings.quarantine_share_max_percent,
+            ),
+            now=utc_now,
+            watchdog=watchdog,
+            metrics=self.metrics,
+            log=self.log,
+        )
+
+    def dispatch(self) -> Dispatch:
+        """A dispatcher of the outbox."""
+        return Dispatch(
+            database=self.ready_database(),
+            outbox=Outbox(self.database()),
+            publisher=self.publisher(),
+            batch_max=self.settings.dispatch_batch_max_records,
+            poll_seconds=self.settings.dispatch_poll_seconds,
+            now=utc_now,
+            metrics=self.metrics,
+            log=self.log,
+        )
+
+    def sweep(self) -> Sweep:
+        """A sweeper."""
+        self.ready_database()
+        return Sweep(
+            ledger=self.ledger(),
+            upkeep=Upkeep(self.database()),
+            quarantine=self.quarantine(),
+            policy=self.policy(),
+            every_seconds=self.settings.sweep_seconds,
+            ledger_for=timedelta(days=self.settings.ledger_retention_days),
+            outbox_for=timedelta(days=self.settings.outbox_retention_days),
+            now=utc_now,
+            metrics=self.metrics,
+            log=self.log,
+        )
+
+    @_patiently
+    def publisher(self) -> Publisher:
+        """A producer of records."""
+        return Publisher(self.connection, client_id=self._client_id())
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        if self._cluster is not None:
+            self._cluster.close()
+        if self._database is not None:
+            self._database.close()
+
+    @_patiently
+    def _source(self) -> Source:
+        settings = self.settings
+        return Source(
+            self.connection,
+            INBOUND_TOPICS,
+            group_id=settings.kafka_group,
+            client_id=self._client_id(),
+            instance_id=settings.ingest_instance or None,
+            max_records=settings.ingest_batch_max_events,
+        )
+
+    def _client_id(self) -> str:
+        return f"handoff-guard-{self.role}-{socket.gethostname()}-{os.getpid()}"
+
+
+def utc_now() -> datetime:
+    """The wall clock; the only place where the product reads it for its decisions."""
+    return datetime.now(UTC)

@@ -1,0 +1,323 @@
+"""The worker that joins the inbound streams into the account state; `Ingest.take` is the way of every event.
+
+1. `kafka.poll` gives a batch. 2. `ingest` takes it. 3. `wire.decode` makes events of records, or says why not.
+4. `ledger.lock_and_load` locks the accounts and gives the cases among them. 5. `account.apply` adds each event
+to its case, and 6. `recall.decide` says what agencies must be told. 7. `ledger.save` writes facts, recalls,
+quarantine and positions in one commit. Whatever fails before the commit is read again; after it nothing is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from consumers.step import advance, remember, tell
+from consumers.watchdog import StalledError, Watchdog
+from domain.policy import Policy
+from domain.streams import Seen, Stop, StopReason, judge
+from infra.kafka.cluster import Cluster
+from infra.kafka.connection import BrokerUnavailableError
+from infra.kafka.source import OutOfLogError, Place, Polled, Source
+from infra.logs import Logger
+from infra.metrics import Metrics
+from infra.postgres.database import DatabaseUnavailableError
+from infra.postgres.ledger import Case, FencedError, Ledger, Loaded, Move, Outcome, Quarantined
+from infra.postgres.streams import Streams
+from infra.wire.decode import Decoded, Rejected, decode
+from infra.wire.encode import encode_quarantined
+
+POLL_TIMEOUT_MS = 100
+"""How long an idle loop waits for records; it then stores positions that markers moved."""
+
+PAUSE_SECONDS = 0.5
+"""Between tries while the database or the broker is away."""
+
+SHARE_WINDOW_EVENTS = 1_000
+"""Over how many events of a stream the share of bad ones is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many bad events stop a stream: in a run, and as a share of the last ones, in percent."""
+
+    bad_run_max: int
+    bad_share_max_percent: int
+
+
+class TooManyBadEventsError(Exception):
+    """A stream brings more bad events than can be chance: nothing of the batch is written, it must stop."""
+
+    def __init__(self, topic: str, detail: str) -> None:
+        super().__init__(f"{topic}: {detail}")
+        self.topic = topic
+        self.detail = detail
+
+
+class Ingest:
+    """One worker of the group."""
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        cluster: Cluster,
+        cluster_id: str,
+        topics: Sequence[str],
+        streams: Streams,
+        ledger: Ledger,
+        policy: Policy,
+        limits: Limits,
+        now: Callable[[], datetime],
+        watchdog: Watchdog,
+        metrics: Metrics,
+        log: Logger,
+    ) -> None:
+        self._source = source
+        self._cluster = cluster
+        self._cluster_id = cluster_id
+        self._topics = topics
+        self._streams = streams
+        self._ledger = ledger
+        self._policy = policy
+        self._limits = limits
+        self._now = now
+        self._watchdog = watchdog
+        self._metrics = metrics
+        self._log = log
+        self._positions: dict[Place, int] = {}
+        self._bad_runs: dict[Place, int] = {}
+        self._bad_lately: dict[str, deque[bool]] = {}
+        self._topic_ids: dict[str, str] = {}
+        self._stopped: frozenset[str] = frozenset()
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until told to stop; then the batch in hand is finished and the group left.
+
+        Raises StalledError where a partition has records and does not move: a new process may do better.
+        """
+        try:
+            while not stop.is_set():
+                self._turn(stop)
+        finally:
+            self._source.close()
+
+    def _turn(self, stop: threading.Event) -> None:
+        try:
+            self._watchdog.beat()
+            self.step()
+        except FencedError as why:
+            self._log.warning("ingest.fenced", detail=str(why))
+        except TooManyBadEventsError as why:
+            self._log.error("ingest.too_many_bad_events", topic=why.topic, detail=why.detail)
+            self._stop_for_bad_events(why)
+        except OutOfLogError as why:
+            self._log.error("ingest.out_of_log", detail=str(why))
+        except (DatabaseUnavailableError, BrokerUnavailableError) as why:
+            self._log.warning("ingest.waiting", cause=type(why).__name__, detail=str(why))
+            stop.wait(PAUSE_SECONDS)
+        else:
+            return
+        # What was polled and not committed must be read again, from where the database says.
+        self._source.pause(self._source.owned())
+        self._watchdog.look_soon()
+
+    def step(self) -> None:
+        """One poll and, where it brought anything, one transaction."""
+        polled = self._source.poll(POLL_TIMEOUT_MS)
+        new = {place for place in self._source.unplaced() if place[0] not in self._stopped}
+        if new or self._watchdog.look_is_due():
+            self._look_at_streams()
+        if polled.records or self._moved(polled):
+            self.take(polled)
+
+    def take(self, polled: Polled) -> None:
+        """A batch, from bytes to the commit; see the module's seven steps."""
+        decoded = [decode(raw) for raw in polled.records]
+        entries = [one for one in decoded if isinstance(one, Decoded)]
+        now = self._now()
+        with self._ledger.batch() as batch:
+            loaded = batch.lock_and_load(entries)
+            outcome = Outcome()
+            known = {account_id: frozenset(case.said) for account_id, case in loaded.cases.items()}
+            touched: dict[str, Case] = {}
+            for number in loaded.fresh:
+                entry = entries[number]
+                case = loaded.cases.get(entry.account_id)
+                if case is None:
+                    continue  # No debt and no placement: the fact itself is all there is to keep.
+                tell(outcome, advance(case, entry.recorded, self._policy, now), entry.traceparent)
+                touched[entry.account_id] = case
+            for case in touched.values():
+                remember(outcome, case)
+            bad = self._quarantine(polled, decoded, loaded, outcome)
+            outcome.moves, windows = self._moves(polled, bad)
+            batch.save(outcome)
+        self._committed(polled, outcome, windows)
+        self._count(decoded, loaded, outcome, known, now)
+
+    def _quarantine(
+        self, polled: Polled, decoded: Sequence[Decoded | Rejected], loaded: Loaded, outcome: Outcome
+    ) -> list[bool]:
+        """Set bad records aside in the outcome; says of each record whether it is bad."""
+        conflicts = set(loaded.conflicts)
+        entry_number = -1
+        bad: list[bool] = []
+        for raw, one in zip(polled.records, decoded, strict=True):
+            if isinstance(one, Rejected):
+                outcome.quarantined.append(Quarantined(raw, one.reason, one.detail, one.accounts))
+                bad.append(True)
+                continue
+            entry_number += 1
+            bad.append(entry_number in conflicts)
+            if entry_number in conflicts:
+                detail = "this source and id were used before for another content"
+                outcome.quarantined.append(Quarantined(raw, "CONFLICT", detail, (one.account_id,)))
+        for one_bad in outcome.quarantined:
+            account_id = next(iter(one_bad.accounts), "")
+            outcome.outbox.append((encode_quarantined(one_bad.raw, one_bad.reason, account_id), None))
+        return bad
+
+    def _moves(self, polled: Polled, bad: Sequence[bool]) -> tuple[list[Move], dict[str, deque[bool]]]:
+        """The positions to move, with each partition's run of bad events; raises where there are too many."""
+        runs = dict(self._bad_runs)
+        windows = {topic: window.copy() for topic, window in self._bad_lately.items()}
+        for raw, is_bad in zip(polled.records, bad, strict=True):
+            place = (raw.origin.topic, raw.origin.partition)
+            runs[place] = runs.get(place, 0) + 1 if is_bad else 0
+            window = windows.setdefault(raw.origin.topic, deque(maxlen=SHARE_WINDOW_EVENTS))
+            window.append(is_bad)
+            if is_bad:
+                self._refuse_too_many(raw.origin.topic, runs[place], sum(window))
+        moves = [
+            Move(topic, self._topic_ids[topic], partition, self._positions[topic, partition], after,
+                 runs.get((topic, partition), 0))
+            for (topic, partition), after in self._moved(polled).items()
+        ]  # fmt: skip
+        return moves, windows
+
+    def _refuse_too_many(self, topic: str, run: int, lately: int) -> None:
+        if run > self._limits.bad_run_max:
+            raise TooManyBadEventsError(topic, f"{run} bad events one after the other")
+        if lately * 100 > self._limits.bad_share_max_percent * SHARE_WINDOW_EVENTS:
+            raise TooManyBadEventsError(topic, f"{lately} bad events among the last {SHARE_WINDOW_EVENTS}")
+
+    def _moved(self, polled: Polled) -> dict[Place, int]:
+        return {
+            place: position
+            for place, position in polled.positions.items()
+            if place in self._positions and self._positions[place] != position
+        }
+
+    def _committed(self, polled: Polled, outcome: Outcome, windows: dict[str, deque[bool]]) -> None:
+        self._positions.update(self._moved(polled))
+        self._bad_runs.update({(move.topic, move.partition): move.bad_run for move in outcome.moves})
+        self._bad_lately = windows
+
+    def _look_at_streams(self) -> None:
+        """See whether the streams are still the same, and place the partitions that may be read.
+
+        Starts are asked before our positions are read and ends after, so that a position which moves
+        meanwhile looks neither lost nor ahead of its log.
+        """
+        seen = self._cluster.look(self._topics)
+        known = self._streams.register(self._cluster_id, seen)
+        ends = self._cluster.look(self._topics)
+        stopped = {topic for topic, one in known.items() if one.stopped is not None}
+        for topic in sorted(known.keys() - stopped):
+            stop = judge(known[topic].kept, self._cluster_id, _bounds(seen.get(topic), ends.get(topic)))
+            if stop is not None:
+                stopped.add(topic)
+                self._streams.stop(topic, stop)
+                self._log.error("stream.stopped", topic=topic, reason=stop.reason, detail=stop.detail)
+        self._stopped = frozenset(stopped)
+        self._source.pause({place for place in self._source.owned() if place[0] in stopped})
+        self._topic_ids = {topic: one.kept.topic_id for topic, one in known.items()}
+        starts: dict[Place, int] = {}
+        for topic, partition in self._source.unplaced():
+            if topic in known and topic not in stopped and partition in known[topic].kept.positions:
+                starts[topic, partition] = known[topic].kept.positions[partition]
+                self._bad_runs[topic, partition] = known[topic].bad_runs[partition]
+        self._positions.update(starts)
+        self._source.start_at(starts)
+        self._watch_lag(ends)
+        for topic in known:
+            self._metrics.stream_stopped.labels(topic).set(topic in stopped)
+
+    def _watch_lag(self, seen: dict[str, Seen | None]) -> None:
+        """Show how far behind we are, and raise StalledError where a partition does not move."""
+        reading = self._source.owned() - self._source.unplaced()
+        stable = self._cluster.stable_ends(reading)
+        behind: dict[Place, int] = {}
+        for place in reading & self._positions.keys():
+            topic = seen.get(place[0])
+            if topic is not None and place[1] in topic.ends:
+                lag = max(0, topic.ends[place[1]] - self._positions[place])
+                self._metrics.lag_records.labels(place[0], str(place[1])).set(lag)
+            if stable.get(place, 0) > self._positions[place]:
+                behind[place] = self._positions[place]
+        self._watchdog.behind(behind)
+        self._source.show_progress({place: self._positions[place] for place in reading & self._positions.keys()})
+
+    def _stop_for_bad_events(self, why: TooManyBadEventsError) -> None:
+        try:
+            self._streams.stop(why.topic, Stop(StopReason.TOO_MANY_BAD_EVENTS, why.detail))
+        except DatabaseUnavailableError as away:
+            # Not marked, so the same batch will be judged the same way again: nothing is lost.
+            self._log.warning("ingest.waiting", cause=type(away).__name__, detail=str(away))
+
+    def _count(
+        self,
+        decoded: Sequence[Decoded | Rejected],
+        loaded: Loaded,
+        outcome: Outcome,
+        known: dict[str, frozenset[str]],
+        now: datetime,
+    ) -> None:
+        """What on-call sees of a batch; one log line for each decision."""
+        events = Counter((one.raw.origin.topic, "quarantined") for one in decoded if isinstance(one, Rejected))
+        entries = [one for one in decoded if isinstance(one, Decoded)]
+        outcomes = (("applied", loaded.fresh), ("duplicate", loaded.duplicates), ("quarantined", loaded.conflicts))
+        for outcome_name, numbers in outcomes:
+            events.update((entries[number].recorded.origin.topic, outcome_name) for number in numbers)
+        for (topic, outcome_name), count in events.items():
+            self._metrics.events.labels(topic, outcome_name).inc(count)
+        for episode in outcome.episodes:
+            opened = episode.opened
+            if not episode.guarded and opened.placement_id not in known[opened.account_id]:
+                self._metrics.unguarded.labels(opened.agency_id).inc()
+        for recall in outcome.recalls:
+            opened = recall.placement
+            latency = (now - (recall.noticed_by or recall.trigger).origin.received_at).total_seconds()
+            self._metrics.recall_latency.labels("requested", opened.agency_id, recall.cause).observe(
+                max(0.0, latency)
+            )
+            self._log.info(
+                "recall.requested",
+                recall_id=recall.recall_id,
+                placement_id=opened.placement_id,
+                agency_id=opened.agency_id,
+                reason=recall.reason,
+                cause=recall.cause,
+            )
+        for bad in outcome.quarantined:
+            origin = bad.raw.origin
+            self._log.warning(
+                "event.quarantined",
+                topic=origin.topic,
+                partition=origin.partition,
+                offset=origin.offset,
+                reason=bad.reason,
+                detail=bad.detail,
+            )
+
+
+def _bounds(before: Seen | None, after: Seen | None) -> Seen | None:
+    if before is None or after is None:
+        return None
+    return Seen(after.topic_id, before.starts, after.ends) if before.starts.keys() == after.ends.keys() else after
+
+
+__all__ = ["Ingest", "Limits", "StalledError", "TooManyBadEventsError"]

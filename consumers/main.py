@@ -1,0 +1,147 @@
+"""The command line: `handoff-guard COMMAND`. Reads arguments and settings, and runs one process.
+
+Exit status: 0 done, 1 done and something is wrong (`doctor`, `demo`), 2 wrong arguments or settings, 3 the
+database or broker is away, 70 a worker stalled and wants to be started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from consumers.compose import House
+from consumers.watchdog import EXIT_STALLED, StalledError
+from infra import logs
+from infra.kafka.connection import BrokerUnavailableError
+from infra.policy_file import PolicyError
+from infra.postgres.database import DatabaseUnavailableError
+from infra.postgres.schema import SchemaError
+from infra.settings import Settings, SettingsError, read_settings
+
+EXIT_WRONG = 1
+EXIT_USAGE = 2
+EXIT_UNAVAILABLE = 3
+
+Command = Callable[[argparse.Namespace, Settings], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    parsed = _parser().parse_args(arguments)
+    command: Command = parsed.command
+    try:
+        return command(parsed, read_settings())
+    except (SettingsError, PolicyError, SchemaError, OSError) as why:
+        _complain(str(why))
+        return EXIT_USAGE
+    except (DatabaseUnavailableError, BrokerUnavailableError) as why:
+        _complain(f"{why}; `handoff-guard doctor` says more")
+        return EXIT_UNAVAILABLE
+    except StalledError as why:
+        _complain(str(why))
+        return EXIT_STALLED
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"handoff-guard: {text}\n")
+
+
+def say(text: str = "") -> None:
+    """Write a line of a command's answer."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="handoff-guard",
+        description="Joins payments and debt placements, so that nobody who has paid stays with a collector.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Command, help_text: str) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=help_text, description=help_text)
+        one.set_defaults(command=run)
+        return one
+
+    add("ingest", _ingest, "read the inbound streams into the account state")
+    add("dispatch", _dispatch, "publish what the outbox holds")
+    sweep = add("sweep", _sweep, "re-derive what ought to exist, at intervals")
+    sweep.add_argument("--once", action="store_true", help="sweep once and end")
+    replay = add("replay", _replay, "run a file of events through the rules, and say what would have happened")
+    replay.add_argument("file", type=Path, metavar="FILE", help="NDJSON of CloudEvents, may be gzipped")
+    replay.add_argument("--policy", type=Path, help="the policy to use instead of the one in force")
+    replay.add_argument("--placements", type=Path, metavar="OUT", help="write the placements it opened, as events")
+    replay.add_argument("--json", action="store_true", help="print one JSON object")
+    database = add("db", _db, "the database's schema")
+    database.add_argument("action", choices=["upgrade"], help="upgrade: bring it up to date")
+    return parser
+
+
+def _until_told_to_stop() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    return stop
+
+
+def _role(name: str, settings: Settings) -> House:
+    house = House(settings, logs.configure(role=name, level=settings.log_level), role=name)
+    if settings.metrics_port:
+        house.metrics.serve(settings.metrics_port)
+    return house
+
+
+def _ingest(_arguments: argparse.Namespace, settings: Settings) -> int:
+    stop = _until_told_to_stop()
+    house = _role("ingest", settings)
+    house.ingest().run(stop)
+    return 0
+
+
+def _dispatch(_arguments: argparse.Namespace, settings: Settings) -> int:
+    stop = _until_told_to_stop()
+    house = _role("dispatch", settings)
+    house.dispatch().run(stop)
+    return 0
+
+
+def _sweep(arguments: argparse.Namespace, settings: Settings) -> int:
+    stop = _until_told_to_stop()
+    house = _role("sweep", settings)
+    if arguments.once:
+        found = house.sweep().step(stop)
+        say(json.dumps({"repaired": found.repaired, "overdue": found.overdue, "forgotten": found.forgotten}))
+        return EXIT_WRONG if found.repaired else 0
+    house.sweep().run(stop)
+    return 0
+
+
+def _replay(arguments: argparse.Namespace, settings: Settings) -> int:
+    from consumers.replay_file import replay_file  # noqa: PLC0415 # Only this command needs a progress bar.
+
+    policy = arguments.policy or settings.policy_file
+    report = replay_file(arguments.file, policy, placements=arguments.placements)
+    if arguments.json:
+        say(json.dumps(report.as_json()))
+    else:
+        for line in report.in_words():
+            say(line)
+    return 0
+
+
+def _db(_arguments: argparse.Namespace, settings: Settings) -> int:
+    from infra.postgres import schema  # noqa: PLC0415 # Alembic is slow to import, and only used here.
+
+    house = House(settings, logs.configure(role="db", level=settings.log_level), role="db")
+    say(f"the database is at schema {schema.upgrade(house.database(), ledger_parts=settings.ledger_parts)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""One PostgreSQL: connections, transactions and their deadlines.
+
+Built where a process starts and handed to every store of this package. A deadline is kept on our side: a
+server that is frozen, or cut off, answers neither a statement time-out nor a cancel, so past the deadline
+the socket is shut down under the driver, which then reports a lost connection.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import psycopg2
+import psycopg2.extensions
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+STATEMENT_TIMEOUT_MS = 20_000
+"""The server's own limit on a statement; far above the slowest batch seen (0.3 s)."""
+
+TRANSACTION_DEADLINE_SECONDS = 30.0
+"""Ours on a whole transaction, above the server's, so that a living server gives the better error."""
+
+CONNECT_TIMEOUT_SECONDS = 5
+
+_REAPER_PERIOD_SECONDS = 0.1
+
+
+class DatabaseUnavailableError(Exception):
+    """The database is at fault or away: nothing was committed, or that is not known; try again."""
+
+
+def database_url(url: str) -> sa.URL:
+    """The address for our driver; a bare `postgresql://` would mean another one to SQLAlchemy 2.1."""
+    parsed = sa.make_url(url)
+    if parsed.drivername in {"postgres", "postgresql"}:
+        parsed = parsed.set(drivername="postgresql+psycopg2")
+    return parsed
+
+
+class Database:
+    """A pool of connections to one database, each transaction under a deadline."""
+
+    def __init__(self, url: str, *, application: str, pool_size: int = 4) -> None:
+        self.url = database_url(url)
+        self._reaper = _Reaper()
+        self._engine = sa.create_engine(
+            self.url,
+            pool_size=pool_size,
+            max_overflow=2,
+            pool_timeout=CONNECT_TIMEOUT_SECONDS,
+            connect_args={
+                "application_name": application,
+                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+                "keepalives_idle": 5,
+                "keepalives_interval": 2,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 10_000,
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC -c jit=off",
+            },
+        )
+
+    @contextmanager
+    def transaction(self, *, deadline_seconds: float = TRANSACTION_DEADLINE_SECONDS) -> Iterator[sa.Connection]:
+        """One transaction: committed where the block ends, rolled back where it raises.
+
+        Raises DatabaseUnavailableError where the database failed or did not answer in time.
+        """
+        try:
+            with (
+                self._engine.connect() as connection,
+                self._reaper.watching(raw(connection), deadline_seconds),
+                connection.begin(),
+            ):
+                yield connection
+        except (SQLAlchemyError, psycopg2.Error) as why:
+            if isinstance(why, sa.exc.ProgrammingError | sa.exc.DataError):
+                raise  # A mistake of ours: trying again would not help.
+            raise DatabaseUnavailableError(_first_line(why)) from why
+
+    @contextmanager
+    def listening(self, channel: str) -> Iterator[psycopg2.extensions.connection]:
+        """A connection of its own that hears the notifications of a channel; wait on it with `select`."""
+        try:
+            dsn = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+            with closing(psycopg2.connect(dsn, connect_timeout=CONNECT_TIMEOUT_SECONDS)) as connection:
+                connection.set_isolation_level(psycopg2.extensions.ISOLATION_LEVEL_AUTOCOMMIT)
+                with connection.cursor() as cursor:
+                    cursor.execute(f'LISTEN "{channel}"')
+                yield connection
+        except psycopg2.Error as why:
+            raise DatabaseUnavailableError(_first_line(why)) from why
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._engine.dispose()
+
+
+def raw(connection: sa.Connection) -> psycopg2.extensions.connection:
+    """The driver's connection under SQLAlchemy's, for COPY."""
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, psycopg2.extensions.connection):
+        raise TypeError("the database URL must be of postgresql+psycopg2")
+    return driver
+
+
+def _first_line(why: Exception) -> str:
+    cause = why.orig if isinstance(why, DBAPIError) and why.orig else why
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+
+
+class _Reaper:
+    """Shuts the sockets of transactions that are past their deadline, from one thread for all of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watched: dict[int, tuple[float, int]] = {}
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def watching(self, connection: psycopg2.extensions.connection, seconds: float) -> Iterator[None]:
+        """Give what happens on this connection so many seconds."""
+        token = id(connection)
+        with self._lock:
+            self._watched[token] = (time.monotonic() + seconds, connection.fileno())
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="deadlines", daemon=True)
+                self._thread.start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._watched.pop(token, None)
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(_REAPER_PERIOD_SECONDS)
+            now = time.monotonic()
+            # Under the lock no watched transaction can end, so its descriptor is still its own.
+            with self._lock:
+                for token, (deadline, descriptor) in list(self._watched.items()):
+                    if now > deadline:
+                        del self._watched[token]
+                        _shut(descriptor)
+
+
+def _shut(descriptor: int) -> None:
+    try:
+        with closing(socket.socket(fileno=os.dup(descriptor))) as twin:
+            twin.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # It was closed already, which is what we want.

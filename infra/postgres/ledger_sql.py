@@ -1,0 +1,134 @@
+"""The ledger's statements, each with what it does. Used by `infra.postgres.ledger` only."""
+
+OUTBOX_CHANNEL = "guard_outbox"
+"""The notification that wakes the dispatcher."""
+
+# What a batch brings, once for each event; emptied by the commit.
+INCOMING = """
+CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
+    seq integer, account_id text, event_key uuid, digest uuid, kind smallint, source text, event_id text,
+    event_time timestamptz, received_at timestamptz, origin_topic text, origin_partition integer,
+    origin_offset bigint, money_id text, amount bigint, currency text, money_at timestamptz, debt_id text,
+    contract_id text, stored text
+) ON COMMIT DELETE ROWS"""
+
+COPY = "COPY incoming FROM STDIN"
+
+# Every account of the batch is made where it is new and locked where it is not: ON CONFLICT DO UPDATE locks
+# also the rows that its WHERE leaves alone.
+LOCK = """
+INSERT INTO account (account_id)
+SELECT DISTINCT account_id FROM incoming ORDER BY account_id
+ON CONFLICT (account_id) DO UPDATE SET has_case = account.has_case WHERE false"""
+
+LOCK_THESE = """
+SELECT account_id FROM account WHERE account_id = ANY(:accounts) ORDER BY account_id FOR NO KEY UPDATE"""
+
+# A statement of its own, so that it sees what was committed while the locks were waited for.
+CASES = """
+SELECT account_id FROM account WHERE has_case AND account_id IN (SELECT account_id FROM incoming)"""
+
+OPEN_CASES = "UPDATE account SET has_case = true WHERE account_id = ANY(:accounts)"
+
+# The facts of cases, as they were before the batch.
+FACTS = """
+SELECT account_id, kind, source, event_id, event_time, received_at, origin_topic, origin_partition,
+       origin_offset, event_key, money_id, amount, currency, money_at, debt_id, contract_id, stored
+FROM ledger WHERE account_id = ANY(:accounts)"""
+
+# What agencies were told of each placement.
+SAID = """
+SELECT p.account_id, p.placement_id, p.told, p.suspended, r.placement_id IS NOT NULL
+FROM placement p LEFT JOIN recall r ON r.account_id = p.account_id AND r.placement_id = p.placement_id
+WHERE p.account_id = ANY(:accounts)"""
+
+# Adds the new events, and returns those that were there before with the digest they had.
+INSERT = """
+WITH fresh AS (
+    INSERT INTO ledger (account_id, event_key, digest, kind, source, event_id, event_time, received_at,
+                        origin_topic, origin_partition, origin_offset, money_id, amount, currency, money_at,
+                        debt_id, contract_id, stored)
+    SELECT account_id, event_key, digest, kind, source, event_id, event_time, received_at,
+           origin_topic, origin_partition, origin_offset, money_id, amount, currency, money_at,
+           debt_id, contract_id, stored
+    FROM incoming
+    ON CONFLICT (account_id, event_key) DO NOTHING
+    RETURNING account_id, event_key
+)
+SELECT i.seq, replace(l.digest::text, '-', '')
+FROM incoming i JOIN ledger l ON l.account_id = i.account_id AND l.event_key = i.event_key
+WHERE NOT EXISTS (SELECT FROM fresh f WHERE f.account_id = i.account_id AND f.event_key = i.event_key)"""
+
+SAVE_PLACEMENTS = """
+INSERT INTO placement (account_id, placement_id, debt_id, agency_id, amount, currency, placed_at, guarded, told,
+                       suspended, accepted_at, closed_at, is_open)
+SELECT account_id, placement_id, debt_id, agency_id, amount, currency, placed_at, guarded, told,
+       suspended, accepted_at, closed_at, is_open
+FROM jsonb_to_recordset(:rows) AS r (
+    account_id text, placement_id text, debt_id text, agency_id text, amount bigint, currency text,
+    placed_at timestamptz, guarded boolean, told bigint, suspended boolean, accepted_at timestamptz,
+    closed_at timestamptz, is_open boolean)
+ON CONFLICT (account_id, placement_id) DO UPDATE SET
+    debt_id = excluded.debt_id, agency_id = excluded.agency_id, amount = excluded.amount,
+    currency = excluded.currency, placed_at = excluded.placed_at, guarded = excluded.guarded,
+    told = excluded.told, suspended = excluded.suspended, accepted_at = excluded.accepted_at,
+    closed_at = excluded.closed_at, is_open = excluded.is_open"""
+
+# The primary key holds S2: one recall for each placement.
+SAVE_RECALLS = """
+INSERT INTO recall (account_id, placement_id, recall_id, debt_id, agency_id, reason, cause, outstanding, currency,
+                    requested_at, acknowledge_by, trigger_source, trigger_id, paid_at, known_since, swept)
+SELECT account_id, placement_id, recall_id, debt_id, agency_id, reason, cause, outstanding, currency,
+       requested_at, acknowledge_by, trigger_source, trigger_id, paid_at, known_since, swept
+FROM jsonb_to_recordset(:rows) AS r (
+    account_id text, placement_id text, recall_id text, debt_id text, agency_id text, reason text, cause text,
+    outstanding bigint, currency text, requested_at timestamptz, acknowledge_by timestamptz,
+    trigger_source text, trigger_id text, paid_at timestamptz, known_since timestamptz, swept boolean)"""
+
+# What agencies answered, for the recalls that there are.
+ANSWER_RECALLS = """
+UPDATE recall SET acknowledged_at = r.acknowledged_at, rejected_at = r.rejected_at, rejection = r.rejection
+FROM jsonb_to_recordset(:rows) AS r (
+    account_id text, placement_id text, acknowledged_at timestamptz, rejected_at timestamptz, rejection text)
+WHERE recall.account_id = r.account_id AND recall.placement_id = r.placement_id
+  AND (recall.acknowledged_at, recall.rejected_at, recall.rejection)
+      IS DISTINCT FROM (r.acknowledged_at, r.rejected_at, r.rejection)"""
+
+SAVE_OUTBOX = """
+INSERT INTO outbox (account_id, placement_id, recall_id, topic, key, value, headers, created_at)
+SELECT account_id, placement_id, recall_id, topic, decode(key, 'hex'), decode(value, 'hex'), headers,
+       clock_timestamp()
+FROM jsonb_to_recordset(:rows) AS r (
+    account_id text, placement_id text, recall_id text, topic text, key text, value text, headers jsonb)"""
+
+WAKE = f"SELECT pg_notify('{OUTBOX_CHANNEL}', '')"
+
+QUARANTINE = """
+WITH r AS (
+    SELECT *, row_number() OVER (ORDER BY seq) AS n FROM jsonb_to_recordset(:rows) AS r (
+        seq integer, origin_topic text, origin_partition integer, origin_offset bigint, received_at timestamptz,
+        key text, value text, headers jsonb, reason text, detail text)
+), made AS (
+    INSERT INTO quarantine (origin_topic, origin_partition, origin_offset, received_at, key, value, headers,
+                            reason, detail, quarantined_at)
+    SELECT origin_topic, origin_partition, origin_offset, received_at, decode(key, 'hex'), decode(value, 'hex'),
+           headers, reason, detail, clock_timestamp()
+    FROM r ORDER BY seq
+    RETURNING quarantine_id
+), numbered AS (SELECT quarantine_id, row_number() OVER (ORDER BY quarantine_id) AS n FROM made)
+SELECT r.seq, numbered.quarantine_id FROM r JOIN numbered USING (n)"""
+
+HOLD = """
+INSERT INTO hold (account_id, quarantine_id)
+SELECT account_id, quarantine_id FROM jsonb_to_recordset(:rows) AS r (account_id text, quarantine_id bigint)
+ON CONFLICT DO NOTHING"""
+
+HELD = "SELECT count(*) FROM hold WHERE account_id = :account_id"
+
+# The fence: a position moves only from where this worker believed it to be.
+MOVE = """
+UPDATE stream_position p SET position = r.after, bad_run = r.bad_run, moved_at = clock_timestamp()
+FROM jsonb_to_recordset(:rows) AS r (
+    topic text, topic_id text, partition integer, before bigint, after bigint, bad_run integer)
+WHERE p.cluster_id = :cluster_id AND p.topic = r.topic AND p.topic_id = r.topic_id
+  AND p.partition = r.partition AND p.position = r.before"""
