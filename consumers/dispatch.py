@@ -14,7 +14,7 @@ from datetime import datetime
 
 import psycopg2
 
-from infra.kafka.connection import BrokerUnavailableError
+from infra.kafka.errors import BrokerUnavailableError
 from infra.kafka.publisher import Publisher
 from infra.logs import Logger
 from infra.metrics import Metrics

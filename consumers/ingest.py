@@ -19,7 +19,7 @@ from consumers.watchdog import StalledError, Watchdog
 from domain.policy import Policy
 from domain.streams import Seen, Stop, StopReason, judge
 from infra.kafka.cluster import Cluster
-from infra.kafka.connection import BrokerUnavailableError
+from infra.kafka.errors import BrokerUnavailableError
 from infra.kafka.source import OutOfLogError, Place, Polled, Source
 from infra.logs import Logger
 from infra.metrics import Metrics

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from kafka import IsolationLevel, KafkaAdminClient, TopicPartition
@@ -14,7 +15,8 @@ from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 from kafka.errors import TopicAlreadyExistsError
 
 from domain.streams import Seen
-from infra.kafka.connection import REQUEST_TIMEOUT_MS, BrokerUnavailableError, Connection, as_unavailable
+from infra.kafka.connection import REQUEST_TIMEOUT_MS, Connection
+from infra.kafka.errors import BrokerUnavailableError, as_unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +25,14 @@ class TopicFacts:
 
     partitions: int
     replication_factor: int
+    in_sync_replicas: int
+    """Of the partition that has the fewest now; below `min_insync_replicas` nothing is acknowledged on it."""
     min_insync_replicas: int
+    unclean_election: bool
     cleanup_policy: str
     retention_ms: int
+    retention_bytes: int
+    timestamp_type: str
 
 
 class Cluster:
@@ -84,18 +91,48 @@ class Cluster:
             topic["name"]: TopicFacts(
                 partitions=len(topic["partitions"]),
                 replication_factor=min(len(one["replica_nodes"]) for one in topic["partitions"]),
+                in_sync_replicas=min(len(one["isr_nodes"]) for one in topic["partitions"]),
                 min_insync_replicas=int(settings[topic["name"]]["min.insync.replicas"]),
+                unclean_election=settings[topic["name"]]["unclean.leader.election.enable"] == "true",
                 cleanup_policy=settings[topic["name"]]["cleanup.policy"],
                 retention_ms=int(settings[topic["name"]]["retention.ms"]),
+                retention_bytes=int(settings[topic["name"]]["retention.bytes"]),
+                timestamp_type=settings[topic["name"]]["message.timestamp.type"],
             )
             for topic in described
         }
 
-    def create(self, topics: Mapping[str, int], *, replication_factor: int = -1) -> list[str]:
-        """Make the topics that are missing, with these numbers of partitions. Returns those made."""
+    def newest(self, topics: Sequence[str]) -> datetime | None:
+        """The latest time that any record of these topics bears; None where they hold none."""
+        with as_unavailable():
+            places = [
+                TopicPartition(topic["name"], partition["partition_index"])
+                for topic in self._described(topics)
+                for partition in topic["partitions"]
+            ]
+            wanted = dict.fromkeys(places, OffsetSpec.MAX_TIMESTAMP)
+            found = self._admin.list_partition_offsets(wanted, timeout_ms=REQUEST_TIMEOUT_MS) if wanted else {}
+        newest_ms = max((int(one.timestamp) for one in found.values()), default=-1)
+        return datetime.fromtimestamp(newest_ms / 1000, UTC) if newest_ms >= 0 else None
+
+    def create(
+        self,
+        topics: Mapping[str, int],
+        *,
+        replication_factor: int = -1,
+        settings: Mapping[str, str] | None = None,
+    ) -> list[str]:
+        """Make the topics that are missing, with these numbers of partitions. Returns those made.
+
+        What is not given is as the brokers have it for new topics.
+        """
         made: list[str] = []
         for topic, partitions in topics.items():
-            wanted = {"num_partitions": partitions, "replication_factor": replication_factor}
+            wanted = {
+                "num_partitions": partitions,
+                "replication_factor": replication_factor,
+                "configs": dict(settings or {}),
+            }
             try:
                 with as_unavailable():
                     self._admin.create_topics({topic: wanted}, wait_for_metadata=True)

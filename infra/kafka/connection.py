@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from kafka.errors import KafkaError
-
 REQUEST_TIMEOUT_MS = 10_000
 """A broker that does not answer for so long is away. The library's own is 30 s, in which people are called."""
-
-
-class BrokerUnavailableError(Exception):
-    """The broker is away or refuses; nothing is known of what it holds, try again."""
-
-
-@contextmanager
-def as_unavailable() -> Iterator[None]:
-    """Turn the library's errors into ours."""
-    try:
-        yield
-    except KafkaError as why:
-        raise BrokerUnavailableError(str(why) or type(why).__name__) from why
 
 
 @dataclass(frozen=True, slots=True)

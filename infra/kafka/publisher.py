@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
-from infra.kafka.connection import Connection, as_unavailable
+from infra.kafka.connection import Connection
+from infra.kafka.errors import as_unavailable
 
 DELIVERY_TIMEOUT_MS = 10_000
 """After this a record is given back; below the lease on it (15 s)."""

@@ -16,7 +16,8 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, T
 from kafka.errors import LogTruncationError, OffsetOutOfRangeError
 
 from domain.events import Origin, RawRecord
-from infra.kafka.connection import BrokerUnavailableError, Connection, as_unavailable
+from infra.kafka.connection import Connection
+from infra.kafka.errors import BrokerUnavailableError, as_unavailable
 
 SESSION_TIMEOUT_MS = 6_000
 """The broker's smallest by default: a worker that died is replaced within it."""
