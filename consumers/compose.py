@@ -7,24 +7,31 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import tenacity
+from sqlalchemy.exc import ArgumentError
 
 from consumers.dispatch import Dispatch
+from consumers.doctor import Doctor
 from consumers.ingest import Ingest, Limits
+from consumers.requeue import Requeue
 from consumers.sweep import Sweep
 from consumers.watchdog import Watchdog
 from domain.policy import Policy
 from infra.kafka.cluster import Cluster
-from infra.kafka.connection import BrokerUnavailableError, Connection
+from infra.kafka.connection import Connection
+from infra.kafka.errors import BrokerUnavailableError
+from infra.kafka.peek import unread_since
 from infra.kafka.publisher import Publisher
-from infra.kafka.source import Source
+from infra.kafka.source import Place, Source
 from infra.logs import Logger
 from infra.metrics import Metrics
 from infra.policy_file import read_policy
 from infra.postgres import schema
 from infra.postgres.database import Database, DatabaseUnavailableError
+from infra.postgres.history import History
 from infra.postgres.ledger import Codec, Ledger
 from infra.postgres.outbox import Outbox
 from infra.postgres.quarantine import Quarantine
@@ -37,9 +44,14 @@ from infra.wire.kinds import INBOUND_TOPICS
 START_DEADLINE_SECONDS = 60
 """How long a role waits for the database and the broker when it starts, before it gives up with their error."""
 
+PEEK_DEADLINE_SECONDS = 5.0
+"""How long `doctor` waits for the first unread record of each partition."""
+
+CODEC = Codec(decode_stored, topic_of)
+
 _patiently = tenacity.retry(
     retry=tenacity.retry_if_exception_type((DatabaseUnavailableError, BrokerUnavailableError)),
-    wait=tenacity.wait_exponential_jitter(initial=0.1, max=2),
+    wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
     stop=tenacity.stop_after_delay(START_DEADLINE_SECONDS),
     reraise=True,
 )
@@ -78,18 +90,31 @@ class House:
             raise SettingsError("GUARD_DATABASE_URL is not set; `handoff-guard up` starts an embedded one")
         if self._database is None:
             url = self.settings.database_url.get_secret_value()
-            self._database = Database(url, application=f"handoff-guard {self.role}")
+            try:
+                self._database = Database(url, application=f"handoff-guard {self.role}")
+            except (ArgumentError, ValueError) as why:
+                raise SettingsError(
+                    "GUARD_DATABASE_URL must be like postgresql://user:password@host:5432/database"
+                ) from why
         return self._database
 
     @_patiently
     def ready_database(self) -> Database:
         """The database, once it answers with the schema that this code needs."""
+        return self.database_now()
+
+    def database_now(self) -> Database:
+        """The database, asked once. Raises DatabaseUnavailableError or SchemaError."""
         schema.check(self.database())
         return self.database()
 
     @_patiently
     def cluster(self) -> Cluster:
         """The cluster, once it answers."""
+        return self.cluster_now()
+
+    def cluster_now(self) -> Cluster:
+        """The cluster, asked once. Raises BrokerUnavailableError where it does not answer."""
         if self._cluster is None:
             self._cluster = Cluster(self.connection, client_id=self._client_id())
         return self._cluster
@@ -100,7 +125,11 @@ class House:
 
     def ledger(self, cluster_id: str = "") -> Ledger:
         """The account state; a cluster is named by who moves positions of its streams."""
-        return Ledger(self.database(), Codec(decode_stored, topic_of), cluster_id)
+        return Ledger(self.database(), CODEC, cluster_id)
+
+    def history(self) -> History:
+        """The accounts' histories."""
+        return History(self.database(), CODEC)
 
     def streams(self) -> Streams:
         """The registered streams."""
@@ -168,6 +197,26 @@ class House:
             log=self.log,
         )
 
+    def requeue(self) -> Requeue:
+        """Who puts events of the quarantine back."""
+        return Requeue(
+            ledger=self.ledger(),
+            quarantine=self.quarantine(),
+            policy=self.policy(),
+            now=utc_now,
+            log=self.log,
+        )
+
+    def doctor(self) -> Doctor:
+        """Who looks at everything, and waits for nothing."""
+        return Doctor(
+            settings=self.settings,
+            database=self.database,
+            cluster=self.cluster_now,
+            unread_since=self._unread_since,
+            now=utc_now,
+        )
+
     @_patiently
     def publisher(self) -> Publisher:
         """A producer of records."""
@@ -190,6 +239,11 @@ class House:
             client_id=self._client_id(),
             instance_id=settings.ingest_instance or None,
             max_records=settings.ingest_batch_max_events,
+        )
+
+    def _unread_since(self, positions: Mapping[Place, int]) -> dict[Place, datetime]:
+        return unread_since(
+            self.connection, positions, client_id=self._client_id(), deadline_seconds=PEEK_DEADLINE_SECONDS
         )
 
     def _client_id(self) -> str:

@@ -1,7 +1,7 @@
 """The command line: `handoff-guard COMMAND`. Reads arguments and settings, and runs one process.
 
-Exit status: 0 done, 1 done and something is wrong (`doctor`, `demo`), 2 wrong arguments or settings, 3 the
-database or broker is away, 70 a worker stalled and wants to be started again.
+Exit status: 0 done, 1 done and something is wrong (`doctor`, `demo`) or not as asked, 2 wrong arguments or
+settings, 3 the database or broker is away, 70 a worker stalled and wants to be started again.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from consumers import desk
 from consumers.compose import House
+from consumers.console import EXIT_UNAVAILABLE, EXIT_USAGE, EXIT_WRONG, complain, say
+from consumers.streams import NotAcceptedError
 from consumers.watchdog import EXIT_STALLED, StalledError
 from infra import logs
-from infra.kafka.connection import BrokerUnavailableError
+from infra.kafka.errors import BrokerUnavailableError
 from infra.policy_file import PolicyError
 from infra.postgres.database import DatabaseUnavailableError
 from infra.postgres.schema import SchemaError
 from infra.settings import Settings, SettingsError, read_settings
-
-EXIT_WRONG = 1
-EXIT_USAGE = 2
-EXIT_UNAVAILABLE = 3
 
 Command = Callable[[argparse.Namespace, Settings], int]
 
@@ -37,24 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return command(parsed, read_settings())
     except (SettingsError, PolicyError, SchemaError, OSError) as why:
-        _complain(str(why))
+        complain(str(why))
         return EXIT_USAGE
+    except NotAcceptedError as why:
+        complain(str(why))
+        return EXIT_WRONG
     except (DatabaseUnavailableError, BrokerUnavailableError) as why:
-        _complain(f"{why}; `handoff-guard doctor` says more")
+        complain(f"{why}; `handoff-guard doctor` says more")
         return EXIT_UNAVAILABLE
     except StalledError as why:
-        _complain(str(why))
+        complain(str(why))
         return EXIT_STALLED
-
-
-def _complain(text: str) -> None:
-    sys.stderr.write(f"handoff-guard: {text}\n")
-
-
-def say(text: str = "") -> None:
-    """Write a line of a command's answer."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--json", action="store_true", help="print one JSON object")
     database = add("db", _db, "the database's schema")
     database.add_argument("action", choices=["upgrade"], help="upgrade: bring it up to date")
+    desk.add_commands(commands)
     return parser
 
 

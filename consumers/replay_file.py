@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from tqdm import tqdm
 
@@ -31,9 +31,9 @@ def replay_file(file: Path, policy_file: Path | None, *, placements: Path | None
     with ExitStack() as stack:
         source = stack.enter_context(file.open("rb"))
         out = stack.enter_context(placements.open("wb")) if placements else None
-        bar: tqdm[None] = stack.enter_context(
-            tqdm(total=file.stat().st_size, unit="B", unit_scale=True, desc="replay", disable=None, leave=False)
-        )
+        size = file.stat().st_size
+        bar: tqdm[NoReturn] = tqdm(total=size, unit="B", unit_scale=True, desc="replay", disable=None, leave=False)
+        stack.enter_context(bar)
         zipped = source.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
         source.seek(0)
         lines = stack.enter_context(gzip.open(source)) if zipped else source
@@ -45,7 +45,7 @@ def replay_file(file: Path, policy_file: Path | None, *, placements: Path | None
         return replay(_shown(lines, source, bar), policy, on_placement=write)
 
 
-def _shown(lines: Iterable[bytes], source: IO[bytes], bar: tqdm[None]) -> Iterator[bytes]:
+def _shown(lines: Iterable[bytes], source: IO[bytes], bar: tqdm[NoReturn]) -> Iterator[bytes]:
     for number, line in enumerate(lines):
         if number % 1000 == 0:
             bar.update(source.tell() - bar.n)

@@ -4,10 +4,10 @@ Called by `ingest`, `sweep`, `quarantine requeue` and `why`. The number of state
 whatever its size: rows go in by COPY into a temporary table and from there in sets (twice as fast as any
 VALUES list, 30 to 60 times single rows).
 
-Locks are taken in one order: accounts by id, then stream positions. The lock on the account's row is what
-makes two workers that hold events of one account in different partitions take turns: whichever is second
-sees what the first has written. It is taken for accounts without a case too, since a referral may be on its
-way in the other worker.
+Locks are taken in one order: events in quarantine by id, accounts by id, then stream positions. The lock on
+the account's row is what makes two workers that hold events of one account in different partitions take
+turns: whichever is second sees what the first has written. It is taken for accounts without a case too, since
+a referral may be on its way in the other worker.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from domain.episode import Episode
 from domain.events import Event, Origin, RawRecord, Recorded
 from domain.recall import RecallRequested, Said
 from infra.postgres import ledger_sql as sql
+from infra.postgres import quarantine
 from infra.postgres.database import Database, raw
 
 MoneyColumns = tuple[str, int, str, datetime, str | None, str | None]
@@ -202,6 +203,21 @@ class Batch:
         for account_id, placement_id, told, suspended, recalled in self._execute(sql.SAID, accounts=account_ids):
             said[account_id][placement_id] = Said(told, suspended, recalled)
         return {account_id: Case(accounts[account_id], said[account_id]) for account_id in account_ids}
+
+    def events(self, account_id: str) -> list[Recorded]:
+        """Every event of one account, in the order of their time."""
+        return sorted((recorded for _, recorded in self._facts([account_id])), key=lambda one: one.stamp)
+
+    def claim(self, quarantine_ids: Sequence[int]) -> list[quarantine.Held]:
+        """Lock these events in quarantine, as far as they wait, oldest first; before any account is locked."""
+        return quarantine.claim(self._connection, quarantine_ids)
+
+    def settle(self, applied: Sequence[quarantine.Held], refused: Sequence[quarantine.Refused]) -> None:
+        """Say what became of the claimed events: applied and no longer holding anything, or still bad."""
+        if applied:
+            quarantine.release(self._connection, applied)
+        if refused:
+            quarantine.refuse(self._connection, refused)
 
     def lock(self, account_ids: Sequence[str]) -> None:
         """Lock these accounts, in their order."""

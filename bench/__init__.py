@@ -1,0 +1,1 @@
+"""How fast the guard is, as ratios against the raw parts in the same run: `python -m bench`."""

@@ -1,0 +1,34 @@
+"""What every command of the command line shares: exit statuses, and how an answer is written.
+
+Used by `consumers.main` and the modules that add commands to it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+
+EXIT_WRONG = 1
+EXIT_USAGE = 2
+EXIT_UNAVAILABLE = 3
+
+
+def complain(text: str) -> None:
+    """Write a line of trouble, away from the answer."""
+    sys.stderr.write(f"handoff-guard: {text}\n")
+
+
+def say(text: str = "") -> None:
+    """Write a line of a command's answer."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def answer(data: object, words: Iterable[str], *, as_json: bool) -> None:
+    """Write a command's answer: one JSON value, or its lines."""
+    if as_json:
+        say(json.dumps(data))
+        return
+    for line in words:
+        say(line)

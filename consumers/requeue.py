@@ -1,0 +1,196 @@
+"""Puts events of the quarantine back: their bytes are decoded again, and applied as `ingest` would have done.
+
+Called by `quarantine requeue`, after the producer or the guard was mended. Oldest first, and in one commit for
+each chunk: facts, recalls, the mark on the event, and the end of its holds. What is still bad stays, with the
+reason of this time. Facts merge in any order, so later events of its account are applied all the same; but the
+account is held until the last of its events is through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from consumers.step import advance, remember, tell
+from domain.policy import Policy
+from infra.logs import Logger
+from infra.postgres.ledger import Batch, Case, Ledger, Loaded, Outcome
+from infra.postgres.quarantine import Held, Quarantine, Refused
+from infra.wire.decode import Decoded, decode
+
+CHUNK_EVENTS = 100
+"""Events in one transaction; records are 1 MB at most by Kafka's default, so 100 MB of memory at the worst."""
+
+CONFLICT = "CONFLICT"
+CONFLICT_DETAIL = "this source and id were used before for another content; `quarantine drop` gives it up"
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of the events that were tried, and which accounts are held all the same."""
+
+    applied: list[int] = field(default_factory=list)
+    duplicates: list[int] = field(default_factory=list)
+    still_bad: list[Refused] = field(default_factory=list)
+    recall_ids: list[str] = field(default_factory=list)
+    not_waiting: list[int] = field(default_factory=list)
+    still_held: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def all_through(self) -> bool:
+        """Whether everything that was asked for is applied now."""
+        return not self.still_bad and not self.not_waiting
+
+    def as_json(self) -> dict[str, object]:
+        """The report as data."""
+        return {
+            "applied": self.applied,
+            "duplicates": self.duplicates,
+            "still_bad": [
+                {"quarantine_id": one.quarantine_id, "reason": one.reason, "detail": one.detail}
+                for one in self.still_bad
+            ],
+            "not_waiting": self.not_waiting,
+            "recall_ids": self.recall_ids,
+            "still_held": self.still_held,
+        }
+
+    def in_words(self) -> list[str]:
+        """The report for people, a line each."""
+        return [
+            f"applied: {len(self.applied)}, known already among them: {len(self.duplicates)}",
+            *(f"recall {recall_id} was requested" for recall_id in self.recall_ids),
+            *(f"event {one.quarantine_id} is still bad: {one.reason}, {one.detail}" for one in self.still_bad),
+            *(f"event {number} does not wait in quarantine" for number in self.not_waiting),
+            *(
+                f"account {name} stays on hold, events that wait: {events}"
+                for name, events in self.still_held.items()
+            ),
+        ]
+
+
+class Requeue:
+    """Puts events of one database's quarantine back."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        quarantine: Quarantine,
+        policy: Policy,
+        now: Callable[[], datetime],
+        log: Logger,
+    ) -> None:
+        self._ledger = ledger
+        self._quarantine = quarantine
+        self._policy = policy
+        self._now = now
+        self._log = log
+
+    def these(self, ids: Sequence[int]) -> Report:
+        """Try these events, oldest first."""
+        report = Report()
+        touched: set[str] = set()
+        wanted = sorted(set(ids))
+        for start in range(0, len(wanted), CHUNK_EVENTS):
+            chunk = wanted[start : start + CHUNK_EVENTS]
+            claimed = self._try(chunk, report)
+            report.not_waiting += sorted(set(chunk) - {held.quarantine_id for held in claimed})
+            touched |= _accounts(claimed)
+        return self._with_holds(report, touched)
+
+    def all(self, account_id: str | None = None) -> Report:
+        """Try everything that waits, or all that holds one account, oldest first."""
+        report = Report()
+        touched: set[str] = set()
+        after = 0
+        while page := self._quarantine.waiting(account_id=account_id, after=after, limit=CHUNK_EVENTS):
+            self._try([held.quarantine_id for held in page], report)
+            touched |= _accounts(page)
+            after = page[-1].quarantine_id
+        return self._with_holds(report, touched)
+
+    def _try(self, ids: Sequence[int], report: Report) -> list[Held]:
+        """One transaction over these events; returns those that waited."""
+        with self._ledger.batch() as batch:
+            claimed = batch.claim(ids)
+            attempt = _Attempt(claimed)
+            attempt.apply(batch, self._policy, self._now())
+            batch.settle(attempt.through, attempt.refused)
+        report.applied += [held.quarantine_id for held in attempt.through]
+        report.duplicates += attempt.duplicates
+        report.still_bad += attempt.refused
+        report.recall_ids += [recall.recall_id for recall in attempt.outcome.recalls]
+        self._tell_log(attempt)
+        return claimed
+
+    def _with_holds(self, report: Report, touched: set[str]) -> Report:
+        report.still_held = self._quarantine.holds(sorted(touched | _accounts(report.still_bad)))
+        return report
+
+    def _tell_log(self, attempt: _Attempt) -> None:
+        for held in attempt.through:
+            self._log.info("quarantine.applied", quarantine_id=held.quarantine_id, reason=held.reason)
+        for one in attempt.refused:
+            self._log.warning("quarantine.still_bad", quarantine_id=one.quarantine_id, reason=one.reason)
+        for recall in attempt.outcome.recalls:
+            self._log.info(
+                "recall.requested",
+                recall_id=recall.recall_id,
+                placement_id=recall.placement.placement_id,
+                agency_id=recall.placement.agency_id,
+                reason=recall.reason,
+                cause=recall.cause,
+            )
+
+
+def _accounts(events: Iterable[Held | Refused]) -> set[str]:
+    return {account_id for one in events for account_id in one.accounts}
+
+
+class _Attempt:
+    """One chunk of claimed events on its way: what is through, what is not, and what follows."""
+
+    def __init__(self, claimed: Sequence[Held]) -> None:
+        self.through: list[Held] = []
+        self.duplicates: list[int] = []
+        self.refused: list[Refused] = []
+        self.outcome = Outcome()
+        self._held: list[Held] = []
+        self._entries: list[Decoded] = []
+        for held in claimed:
+            one = decode(held.raw)
+            if isinstance(one, Decoded):
+                self._held.append(held)
+                self._entries.append(one)
+            else:
+                self.refused.append(Refused(held.quarantine_id, one.reason, one.detail, one.accounts))
+
+    def apply(self, batch: Batch, policy: Policy, now: datetime) -> None:
+        """The steps of `ingest`, from the locks to what is saved."""
+        loaded = batch.lock_and_load(self._entries)
+        touched: dict[str, Case] = {}
+        for number in loaded.fresh:
+            entry = self._entries[number]
+            case = loaded.cases.get(entry.account_id)
+            if case is None:
+                continue  # No debt and no placement: the fact itself is all there is to keep.
+            tell(self.outcome, advance(case, entry.recorded, policy, now), entry.traceparent)
+            touched[entry.account_id] = case
+        for case in touched.values():
+            remember(self.outcome, case)
+        batch.save(self.outcome)
+        self._sort_out(loaded)
+
+    def _sort_out(self, loaded: Loaded) -> None:
+        """Tell what is through from conflicts; an event that was applied before is through."""
+        self.through = [self._held[number] for number in sorted([*loaded.fresh, *loaded.duplicates])]
+        self.duplicates = [self._held[number].quarantine_id for number in loaded.duplicates]
+        self.refused += [
+            Refused(
+                self._held[number].quarantine_id, CONFLICT, CONFLICT_DETAIL, (self._entries[number].account_id,)
+            )
+            for number in loaded.conflicts
+        ]
+        self.refused.sort(key=lambda one: one.quarantine_id)

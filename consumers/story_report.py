@@ -1,0 +1,127 @@
+"""A story as lines for people and as data for programs, with the same content.
+
+Called by the command `why` only; what is told is decided in `consumers.story`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, tzinfo
+
+from consumers.story import DebtNow, Line, PlacementNow, Story
+from domain.words import instant_in_words
+from infra.postgres.history import SetAside
+
+
+def story_in_words(story: Story, timezone: tzinfo) -> Iterator[str]:
+    """The answer first, then what happened, then how things stand."""
+    yield "Is a paid debt of this customer with a collector?"
+    yield story.verdict
+    yield ""
+    yield f"What happened on account {story.account_id}, oldest first:"
+    for line in story.lines:
+        yield f"  {instant_in_words(line.at, timezone)}  {line.words}"
+    yield ""
+    yield f"How it stands on {instant_in_words(story.asked_at, timezone)}, as far as the streams were read:"
+    if not story.debts and not story.placements and not story.holds:
+        yield "  no debt and no placement"
+    for debt in story.debts:
+        yield from _debt_in_words(debt)
+    for placement in story.placements:
+        opened = placement.episode.opened
+        state = "open" if placement.episode.is_open else "ended"
+        yield f"  placement {opened.placement_id} of debt {opened.debt_id} with {opened.agency_id}: {state}"
+        yield f"    next: {placement.next_step.in_words(timezone)}"
+    for hold in story.holds:
+        yield f"  held by event {hold.quarantine_id}: handoff-guard quarantine show {hold.quarantine_id}"
+    for topic in story.stopped_topics:
+        yield f"  the stream {topic} is stopped: handoff-guard doctor"
+
+
+def _debt_in_words(debt: DebtNow) -> Iterator[str]:
+    yield f"  debt {debt.debt_id}: {debt.words}"
+    yield f"    a clearance now: {debt.answer.decision}"
+    for reason in debt.answer.reasons:
+        evidence = f" ({'; '.join(reason.evidence)})" if reason.evidence else ""
+        yield f"      {reason.code}: {reason.message}{evidence}"
+
+
+def story_as_json(story: Story) -> dict[str, object]:
+    """The story as data; amounts in minor units, instants in RFC 3339."""
+    return {
+        "account_id": story.account_id,
+        "asked_at": story.asked_at.isoformat(),
+        "paid_debt_with_collector": story.paid_and_placed,
+        "answer": story.verdict,
+        "timeline": [_line_as_json(line) for line in story.lines],
+        "debts": [_debt_as_json(debt) for debt in story.debts],
+        "placements": [_placement_as_json(placement) for placement in story.placements],
+        "holds": [_hold_as_json(hold) for hold in story.holds],
+        "stopped_streams": list(story.stopped_topics),
+    }
+
+
+def _line_as_json(line: Line) -> dict[str, object]:
+    return {
+        "at": line.at.isoformat(),
+        "arrived_at": _instant(line.arrived_at),
+        "kind": line.kind,
+        "words": line.words,
+        "source": line.source or None,
+        "id": line.id or None,
+    }
+
+
+def _debt_as_json(debt: DebtNow) -> dict[str, object]:
+    balance, answer = debt.balance, debt.answer
+    return {
+        "debt_id": debt.debt_id,
+        "amount": balance.terms.amount if balance else None,
+        "outstanding": balance.outstanding if balance else None,
+        "currency": balance.terms.currency if balance else None,
+        "settled": debt.settled,
+        "settled_by": debt.settled_by.money_id if debt.settled_by else None,
+        "settled_at": _instant(debt.settled_by.at if debt.settled_by else None),
+        "clearance_now": {
+            "decision": answer.decision,
+            "reasons": [
+                {"code": reason.code, "message": reason.message, "evidence": list(reason.evidence)}
+                for reason in answer.reasons
+            ],
+        },
+    }
+
+
+def _placement_as_json(placement: PlacementNow) -> dict[str, object]:
+    opened, recall, step = placement.episode.opened, placement.recall, placement.next_step
+    return {
+        "placement_id": opened.placement_id,
+        "debt_id": opened.debt_id,
+        "agency_id": opened.agency_id,
+        "amount": opened.amount,
+        "currency": opened.currency,
+        "placed_at": opened.placed_at.isoformat(),
+        "clearance_id": opened.clearance_id,
+        "open": placement.episode.is_open,
+        "recall_id": recall.recall_id if recall else None,
+        "recall_reason": recall.reason if recall else None,
+        "recall_requested_at": _instant(recall.requested_at if recall else None),
+        "recall_sent_at": _instant(recall.sent_at if recall else None),
+        "recall_acknowledged_at": _instant(recall.acknowledged_at if recall else None),
+        "next": {"who": step.actor, "what": step.what, "by": _instant(step.by)},
+    }
+
+
+def _hold_as_json(hold: SetAside) -> dict[str, object]:
+    return {
+        "quarantine_id": hold.quarantine_id,
+        "topic": hold.topic,
+        "partition": hold.partition,
+        "offset": hold.offset,
+        "reason": hold.reason,
+        "quarantined_at": hold.quarantined_at.isoformat(),
+    }
+
+
+def _instant(at: datetime | None) -> str | None:
+    return at.isoformat() if at is not None else None

@@ -1,0 +1,439 @@
+"""What the story of an account says: the answer on top, what happened, and who acts next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from consumers.compose import CODEC
+from consumers.story import Line, NextStep, Story, tell_story
+from consumers.story_report import story_as_json, story_in_words
+from domain.account import from_events
+from domain.events import ContactMade, DebtWithdrawn, DisputeOutcome, Event, RawRecord, RecallRejected, Recorded
+from domain.policy import DebtRules
+from domain.recall import RecallRequested, Said, after, decide, recall_id_of
+from infra.postgres.database import Database
+from infra.postgres.history import AccountHistory, History, Published, Recall, SetAside
+from infra.postgres.ledger import Case
+from infra.postgres.quarantine import Drop, Quarantine
+from tests.builders import (
+    ACCOUNT,
+    LENIENT,
+    acknowledged,
+    all_recorded,
+    closed,
+    day,
+    dispute_ended,
+    disputed,
+    opened,
+    paid,
+    recorded,
+    referred,
+    returned,
+)
+from tests.conftest import Arrive
+from tests.records import payment, placement, record, referral
+
+NOW = day(4) + timedelta(minutes=30)
+"""Half an hour after the payment that the recalls of these tests are for; they are to be answered in an hour."""
+
+CONTACTED = ContactMade(ACCOUNT, "l-1", day(5), "phone")
+OBJECTED = RecallRejected(ACCOUNT, recall_id_of(ACCOUNT, "l-1"), "l-1", day(4), "they say that it is not paid")
+
+ALOUD = SetAside(7, "billing.payments", 0, 15, "KEY_MISMATCH", day(5), None)
+"""An event of the account that waits in quarantine."""
+
+
+def history(
+    *events: Event | Recorded,
+    sent: bool = True,
+    set_aside: Sequence[SetAside] = (),
+    stopped: Sequence[str] = (),
+    published: Sequence[Published] = (),
+) -> AccountHistory:
+    """The history that these events make when they are said one by one, each message decided as it happens."""
+    known = all_recorded(events)
+    said: dict[str, Said] = {}
+    recalls: list[Recall] = []
+    for number, one in enumerate(known, start=1):
+        account = from_events(ACCOUNT, known[:number])
+        messages = decide(account, said, LENIENT, now=one.time, noticed_by=one)
+        said = dict(after(said, messages))
+        recalls += [row(message, sent=sent) for message in messages if isinstance(message, RecallRequested)]
+    return AccountHistory(
+        account_id=ACCOUNT,
+        events=tuple(sorted(known, key=lambda one: one.stamp)),
+        case=Case(from_events(ACCOUNT, known), said),
+        recalls=tuple(recalls),
+        published=tuple(published),
+        set_aside=tuple(set_aside),
+        stopped_topics=tuple(stopped),
+    )
+
+
+def row(recall: RecallRequested, *, sent: bool) -> Recall:
+    """A recall as the database keeps it, sent a minute after it was requested."""
+    return Recall(
+        placement_id=recall.placement.placement_id,
+        recall_id=recall.recall_id,
+        agency_id=recall.placement.agency_id,
+        reason=recall.reason,
+        cause=recall.cause,
+        outstanding=recall.outstanding,
+        currency=recall.currency,
+        requested_at=recall.requested_at,
+        acknowledge_by=recall.acknowledge_by,
+        trigger_source=recall.trigger.source,
+        trigger_id=recall.trigger.id,
+        swept=False,
+        sent_at=recall.requested_at + timedelta(minutes=1) if sent else None,
+        acknowledged_at=None,
+        rejected_at=None,
+        overdue_at=None,
+    )
+
+
+def story(*events: Event | Recorded, now: datetime = NOW, sent: bool = True) -> Story:
+    """The story of the account that these events make."""
+    return tell_story(history(*events, sent=sent), LENIENT, now)
+
+
+PAID_AND_PLACED = (referred(), opened(), paid(at=day(4)))
+
+
+class TestVerdict:
+    """The sentence on top."""
+
+    @pytest.mark.parametrize(
+        ("told", "expected"),
+        [
+            (history(referred()), (False, "No: no agency has a debt of this account.")),
+            (history(referred(), opened()), (False, "No: agency-1 has debt d-1, which is not paid.")),
+            (
+                history(*PAID_AND_PLACED),
+                (
+                    True,
+                    (
+                        "Yes: debt d-1 is paid and agency-1 still has it;"
+                        " next is agency-1: acknowledge the recall, by 06 Nov 2026 10:00."
+                    ),
+                ),
+            ),
+            (history(*PAID_AND_PLACED, acknowledged()), (False, "No: no agency has a debt of this account.")),
+            (history(*PAID_AND_PLACED, closed()), (False, "No: no agency has a debt of this account.")),
+            (
+                history(referred(), opened(), paid(at=day(2)), returned()),
+                (False, "No: agency-1 has debt d-1, which is not paid."),
+            ),
+            (
+                history(opened(), paid(at=day(4))),
+                (None, "It can't be said for sure: agency-1 has debt d-1, which was never referred."),
+            ),
+            (
+                history(referred(), opened(), set_aside=[ALOUD], stopped=["billing.payments"]),
+                (
+                    None,
+                    (
+                        "It can't be said for sure: event 7 is in quarantine;"
+                        " the stream billing.payments is stopped."
+                    ),
+                ),
+            ),
+            (
+                history(*PAID_AND_PLACED, set_aside=[ALOUD]),
+                (
+                    True,
+                    (
+                        "Yes: debt d-1 is paid and agency-1 still has it;"
+                        " next is agency-1: acknowledge the recall, by 06 Nov 2026 10:00."
+                    ),
+                ),
+            ),
+            (
+                history(referred(), set_aside=[replace(ALOUD, dropped=Drop(day(6), "anna", "a test"))]),
+                (False, "No: no agency has a debt of this account."),
+            ),
+        ],
+    )
+    def test_says_whether_a_paid_debt_is_with_a_collector(
+        self, told: AccountHistory, expected: tuple[bool | None, str]
+    ) -> None:
+        """Yes, no, or that it can't be known and why."""
+        one = tell_story(told, LENIENT, NOW)
+
+        assert (one.paid_and_placed, one.verdict) == expected
+
+
+class TestNextStep:
+    """Who acts next on a placement, and by when."""
+
+    @pytest.mark.parametrize(
+        ("told", "expected"),
+        [
+            (story(referred(), opened()), NextStep("agency-1", "collect what is owed")),
+            (story(referred(), opened(), disputed()), NextStep("the creditor", "decide the dispute")),
+            (
+                story(*PAID_AND_PLACED, sent=False),
+                NextStep("the guard", "send the recall: `handoff-guard dispatch` does", day(4, 10)),
+            ),
+            (story(*PAID_AND_PLACED), NextStep("agency-1", "acknowledge the recall", day(4, 10))),
+            (
+                story(*PAID_AND_PLACED, now=day(4, 11)),
+                NextStep("the creditor", "call agency-1, which has not answered the recall", day(4, 10)),
+            ),
+            (
+                story(*PAID_AND_PLACED, OBJECTED),
+                NextStep("the creditor", "answer the objection of agency-1", day(4, 10)),
+            ),
+            (story(*PAID_AND_PLACED, OBJECTED, acknowledged()), NextStep("nobody", "it is over")),
+            (story(*PAID_AND_PLACED, acknowledged()), NextStep("nobody", "it is over")),
+            (story(referred(), opened(), closed()), NextStep("nobody", "it is over")),
+        ],
+    )
+    def test_is_the_first_that_applies(self, told: Story, expected: NextStep) -> None:
+        """A recall is sent, acknowledged, objected to or overdue; else the placement goes its way."""
+        assert [placement.next_step for placement in told.placements] == [expected]
+
+    def test_a_recall_that_was_never_made_is_the_guards_to_make(self) -> None:
+        """Where a stricter policy now wants a recall that nobody made, the sweep does."""
+        lenient = history(referred(), opened(), paid(95_00, at=day(4)))
+        stricter = replace(LENIENT, debt=DebtRules(tolerance_minor=5_00))
+
+        (one,) = tell_story(lenient, stricter, NOW).placements
+
+        assert one.next_step == NextStep("the guard", "recall it: `handoff-guard sweep --once` does", NOW)
+
+
+class TestLines:
+    """What happened, oldest first."""
+
+    def test_an_arrival_and_a_date_that_differ_are_told(self) -> None:
+        """A payment of day 4 that billing told on day 5 and the broker had on day 6 has all three."""
+        said = recorded(paid(at=day(4)), day(5))
+        late = replace(said, origin=replace(said.origin, received_at=day(6)))
+
+        assert story(late).lines == (
+            Line(
+                day(5),
+                "billing.payment.settled.v1",
+                "100.00 RUB paid, payment p-1 (dated 06 Nov 2026 09:00, arrived 08 Nov 2026 09:00)",
+                day(6),
+                "test",
+                said.id,
+            ),
+        )
+
+    def test_times_within_a_minute_are_told_once(self) -> None:
+        """Seconds between a payment and its arrival are no part of the story."""
+        said = recorded(paid(at=day(4)), day(4) + timedelta(seconds=50))
+
+        assert [line.words for line in story(said).lines] == ["100.00 RUB paid, payment p-1"]
+
+    def test_a_contact_after_the_recall_was_sent_is_told_as_such(self) -> None:
+        """That an agency called on is what the whole guard is about."""
+        assert [line.words for line in story(*PAID_AND_PLACED, CONTACTED).lines][-1] == (
+            "the agency contacted the customer, placement l-1, after it was told to stop"
+        )
+
+    def test_a_contact_before_is_none(self) -> None:
+        """A call of day 3 was the agency's work."""
+        before = replace(CONTACTED, contacted_at=day(3, 10))
+
+        assert "after it was told to stop" not in str(story(*PAID_AND_PLACED, before).lines)
+
+    def test_what_was_given_up_is_told(self) -> None:
+        """A dropped event is part of the story, and by whom it was dropped."""
+        dropped = replace(ALOUD, dropped=Drop(day(6), "anna", "their words"))
+
+        assert tell_story(history(set_aside=[dropped]), LENIENT, NOW).lines == (
+            Line(
+                day(5), "event.quarantined", "event 7 of billing.payments/0 at 15 put in quarantine: KEY_MISMATCH"
+            ),
+            Line(day(6), "event.dropped", "event 7 given up by anna"),
+        )
+
+
+def test_nobodys_own_words_are_in_the_story() -> None:
+    """Reasons and channels that people write, and what an operator noted, stay where they are."""
+    words = "call Maria on her mobile"
+    said = (
+        referred(),
+        opened(),
+        replace(returned(), reason=words),
+        replace(disputed(), reason=words),
+        dispute_ended(DisputeOutcome.REJECTED),
+        recorded(DebtWithdrawn(ACCOUNT, "d-1", words), day(7)),
+        replace(closed(), reason=words),
+        replace(OBJECTED, reason=words),
+        replace(CONTACTED, channel=words),
+    )
+    told = tell_story(history(*said, set_aside=[replace(ALOUD, dropped=Drop(day(6), "anna", words))]), LENIENT, NOW)
+
+    assert words not in "\n".join(story_in_words(told, UTC))
+    assert words not in json.dumps(story_as_json(told))
+
+
+@pytest.mark.parts
+class TestOnADatabase:
+    """The story of what `ingest` wrote."""
+
+    def test_a_paid_debt_in_plain_words(self, arrive: Arrive, database: Database) -> None:
+        """A part payment, a payment that arrived late, the recall, and a call after it."""
+        arrive(referral(), placement(), now=day(3))
+        arrive(payment("p-0", amount=40_00, paid_at=day(3, 12)), now=day(3, 12))
+        late = payment("p-1", amount=60_00, paid_at=day(4), late=timedelta(hours=5))
+        arrive(late, now=day(4, 14))
+        arrive(contact(day(5)), now=day(5))
+        sent(database, recall_at=day(4, 15))
+
+        told = History(database, CODEC).of(ACCOUNT)
+
+        assert told is not None
+        assert list(story_in_words(tell_story(told, LENIENT, day(5)), UTC)) == PLAIN_WORDS
+
+    def test_the_same_as_data(self, arrive: Arrive, database: Database) -> None:
+        """The data holds the answer, the debt with its clearance, and the step that is next."""
+        arrive(referral(), placement(), payment(), now=day(4))
+        sent(database, recall_at=day(4))
+
+        told = History(database, CODEC).of(ACCOUNT)
+
+        assert told is not None
+        data = story_as_json(tell_story(told, LENIENT, day(4)))
+        assert json.loads(json.dumps(data)) == data
+        assert data["paid_debt_with_collector"] is True
+        assert data["debts"] == [DEBT_AS_DATA]
+        assert data["placements"] == [PLACEMENT_AS_DATA]
+
+    def test_a_bad_event_holds_the_account(self, arrive: Arrive, database: Database) -> None:
+        """What is in quarantine is in the story, and in the clearance that the debt would get."""
+        arrive(referral())
+        arrive(payment(key="somebody-else"))
+
+        told = History(database, CODEC).of(ACCOUNT)
+
+        assert told is not None
+        (held,) = Quarantine(database).waiting()
+        one = tell_story(told, LENIENT, day(5))
+        assert [hold.quarantine_id for hold in one.holds] == [held.quarantine_id]
+        assert [reason.code for reason in one.debts[0].answer.reasons] == ["ACCOUNT_QUARANTINED"]
+
+    def test_an_account_of_which_only_a_bad_event_is_known_has_a_story(
+        self, arrive: Arrive, database: Database
+    ) -> None:
+        """The bad event is the story."""
+        arrive(payment(key="somebody-else"))
+
+        told = History(database, CODEC).of("somebody-else")
+
+        assert told is not None
+        assert [line.kind for line in tell_story(told, LENIENT, day(5)).lines] == ["event.quarantined"]
+
+    def test_a_stopped_stream_is_in_the_answer(self, arrive: Arrive, database: Database) -> None:
+        """While a stream stands, nobody can say that nothing was paid."""
+        arrive(referral())
+        with database.transaction() as connection:
+            connection.execute(sa.text(STOPPED_STREAM))
+
+        told = History(database, CODEC).of(ACCOUNT)
+
+        assert told is not None
+        one = tell_story(told, LENIENT, day(5))
+        assert one.paid_and_placed is None
+        assert [reason.code for reason in one.debts[0].answer.reasons] == ["STREAM_BEHIND"]
+
+    def test_of_an_unknown_account_there_is_none(self, arrive: Arrive, database: Database) -> None:
+        """Another account's events are not its story."""
+        arrive(referral())
+
+        assert History(database, CODEC).of("a-2") is None
+
+
+def contact(at: datetime) -> RawRecord:
+    """The agency calls the customer."""
+    return record("agency.contact.made.v1", at=at, placement_id="l-1", contacted_at=at.isoformat(), channel="phone")
+
+
+def sent(database: Database, *, recall_at: datetime) -> None:
+    """The dispatcher sent everything, the recalls at an instant."""
+    with database.transaction() as connection:
+        connection.execute(sa.text("UPDATE outbox SET sent_at = :at"), {"at": recall_at})
+        connection.execute(sa.text("UPDATE recall SET sent_at = :at"), {"at": recall_at})
+
+
+STOPPED_STREAM = """
+INSERT INTO stream (topic, cluster_id, topic_id, registered_at, stopped_reason)
+VALUES ('billing.payments', 'c', 't', clock_timestamp(), 'TOPIC_REMADE')"""
+
+PLAIN_WORDS = """\
+Is a paid debt of this customer with a collector?
+Yes: debt d-1 is paid and agency-1 still has it; next is the creditor: call agency-1, which has not answered the \
+recall, by 06 Nov 2026 15:00.
+
+What happened on account a-1, oldest first:
+  02 Nov 2026 09:00  debt d-1 of 100.00 RUB referred to agency-1, as of 02 Nov 2026 09:00, due on 2026-10-03
+  05 Nov 2026 09:00  100.00 RUB of debt d-1 placed with agency-1, placement l-1, without asking the guard
+  05 Nov 2026 12:00  40.00 RUB paid, payment p-0
+  05 Nov 2026 12:00  agency-1 told that 60.00 RUB is owed, placement l-1
+  06 Nov 2026 09:00  60.00 RUB paid, payment p-1 (arrived 06 Nov 2026 14:00)
+  06 Nov 2026 14:00  recall of placement l-1 from agency-1: DEBT_SETTLED (paid_after_placement), because 60.00 RUB \
+paid, payment p-1; 0.00 RUB owed; to be acknowledged by 06 Nov 2026 15:00
+  06 Nov 2026 15:00  recall of placement l-1 sent to agency-1
+  07 Nov 2026 09:00  the agency contacted the customer, placement l-1, after it was told to stop
+
+How it stands on 07 Nov 2026 09:00, as far as the streams were read:
+  debt d-1: 0.00 RUB of 100.00 RUB owed, settled on 06 Nov 2026 09:00 by 60.00 RUB paid, payment p-1
+    a clearance now: refuse
+      ALREADY_PLACED: An agency has this debt. (l-1 with agency-1)
+      DEBT_SETTLED: Nothing is owed on this debt. (paid 40.00 RUB on 05 Nov 2026 12:00, \
+payment p-0; paid 60.00 RUB on 06 Nov 2026 09:00, payment p-1)
+  placement l-1 of debt d-1 with agency-1: open
+    next: the creditor: call agency-1, which has not answered the recall, by 06 Nov 2026 15:00
+""".splitlines()
+
+DEBT_AS_DATA = {
+    "debt_id": "d-1",
+    "amount": 100_00,
+    "outstanding": 0,
+    "currency": "RUB",
+    "settled": True,
+    "settled_by": "p-1",
+    "settled_at": "2026-11-06T09:00:00+00:00",
+    "clearance_now": {
+        "decision": "refuse",
+        "reasons": [
+            {
+                "code": "ALREADY_PLACED",
+                "message": "An agency has this debt.",
+                "evidence": ["l-1 with agency-1"],
+            },
+            {
+                "code": "DEBT_SETTLED",
+                "message": "Nothing is owed on this debt.",
+                "evidence": ["paid 100.00 RUB on 06 Nov 2026 09:00, payment p-1"],
+            },
+        ],
+    },
+}
+
+PLACEMENT_AS_DATA = {
+    "placement_id": "l-1",
+    "debt_id": "d-1",
+    "agency_id": "agency-1",
+    "amount": 100_00,
+    "currency": "RUB",
+    "placed_at": "2026-11-05T09:00:00+00:00",
+    "clearance_id": None,
+    "open": True,
+    "recall_id": recall_id_of(ACCOUNT, "l-1"),
+    "recall_reason": "DEBT_SETTLED",
+    "recall_requested_at": "2026-11-06T09:00:00+00:00",
+    "recall_sent_at": "2026-11-06T09:00:00+00:00",
+    "recall_acknowledged_at": None,
+    "next": {"who": "agency-1", "what": "acknowledge the recall", "by": "2026-11-06T10:00:00+00:00"},
+}
