@@ -23,6 +23,7 @@ from domain.policy import Policy
 from infra.kafka.cluster import Cluster
 from infra.kafka.connection import Connection
 from infra.kafka.errors import BrokerUnavailableError
+from infra.kafka.listener import Listener
 from infra.kafka.peek import unread_since
 from infra.kafka.publisher import Publisher
 from infra.kafka.source import Place, Source
@@ -221,6 +222,11 @@ class House:
     def publisher(self) -> Publisher:
         """A producer of records."""
         return Publisher(self.connection, client_id=self._client_id())
+
+    @_patiently
+    def listener(self, topic: str) -> Listener:
+        """Who hears all that is published on a topic."""
+        return Listener(self.connection, topic, client_id=self._client_id())
 
     def close(self) -> None:
         """Let go of every connection."""

@@ -26,9 +26,6 @@ from infra.settings import Settings
 Command = Callable[[argparse.Namespace, Settings], int]
 Commands = Any  # `argparse` does not name the type of its sub-commands.
 
-TOPIC_PARTITIONS = 6
-"""Of the topics that `doctor --create-topics` makes: so many ingest workers can share one, and it stays so."""
-
 PAGE_EVENTS = 100
 PAGE_EVENTS_MAX = 1_000
 WORDS_MAX_CHARACTERS = 500
@@ -39,7 +36,9 @@ def add_commands(commands: Commands) -> None:
     """Add these commands to the others."""
     look = _add(commands, "doctor", _doctor, "check everything the guard needs, and say what mends it")
     look.add_argument("--create-topics", action="store_true", help="make the topics that are missing first")
-    look.add_argument("--partitions", type=_number(1, 1_000), default=TOPIC_PARTITIONS, help="of those topics")
+    look.add_argument(
+        "--partitions", type=_number(1, 1_000), default=doctor.TOPIC_PARTITIONS, help="of those topics"
+    )
     why = _add(commands, "why", _why, "the story of an account, and who acts next")
     why.add_argument("account", metavar="ACCOUNT")
     _add_streams(commands.add_parser("streams", help="the inbound streams as they are read"))

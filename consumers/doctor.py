@@ -31,6 +31,9 @@ from infra.wire.kinds import INBOUND_TOPICS, OUTBOUND_TOPICS
 REPLICAS = 3
 """Of a topic that we make, where there are so many brokers: one may fail, and one may be in repair."""
 
+TOPIC_PARTITIONS = 6
+"""Of a topic that we make, where nobody says otherwise: so many ingest workers can share it, and it stays so."""
+
 NEEDS_SERVER = ("database role", "durability", "connections", "database clock", "schema")
 NEEDS_SCHEMA = ("quarantine", "outbox", "streams")
 NEEDS_BROKER = ("topics", "broker clock")

@@ -17,9 +17,11 @@ from pathlib import Path
 from consumers import desk
 from consumers.compose import House
 from consumers.console import EXIT_UNAVAILABLE, EXIT_USAGE, EXIT_WRONG, complain, say
+from consumers.roles import RoleRefusedError
 from consumers.streams import NotAcceptedError
 from consumers.watchdog import EXIT_STALLED, StalledError
 from infra import logs
+from infra.embedded import PartsError
 from infra.kafka.errors import BrokerUnavailableError
 from infra.policy_file import PolicyError
 from infra.postgres.database import DatabaseUnavailableError
@@ -41,6 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NotAcceptedError as why:
         complain(str(why))
         return EXIT_WRONG
+    except RoleRefusedError as why:
+        complain(str(why))
+        return EXIT_USAGE
+    except PartsError as why:
+        complain(str(why))
+        return EXIT_UNAVAILABLE
     except (DatabaseUnavailableError, BrokerUnavailableError) as why:
         complain(f"{why}; `handoff-guard doctor` says more")
         return EXIT_UNAVAILABLE
@@ -61,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
         one.set_defaults(command=run)
         return one
 
+    demo = add("demo", _demo, "see it work: a small telecom, live, on an embedded Kafka and PostgreSQL")
+    demo.add_argument("--stay", action="store_true", help="go on until Ctrl-C")
+    add("up", _up, "run every role, on embedded servers where none are configured")
     add("ingest", _ingest, "read the inbound streams into the account state")
     add("dispatch", _dispatch, "publish what the outbox holds")
     sweep = add("sweep", _sweep, "re-derive what ought to exist, at intervals")
@@ -88,6 +99,18 @@ def _role(name: str, settings: Settings) -> House:
     if settings.metrics_port:
         house.metrics.serve(settings.metrics_port)
     return house
+
+
+def _demo(arguments: argparse.Namespace, _settings: Settings) -> int:
+    from consumers.demo import demo  # noqa: PLC0415 # Only here is the extra `embedded` needed.
+
+    return demo(_until_told_to_stop(), stay=arguments.stay)
+
+
+def _up(_arguments: argparse.Namespace, settings: Settings) -> int:
+    from consumers.up import up  # noqa: PLC0415 # As above.
+
+    return up(settings, _until_told_to_stop())
 
 
 def _ingest(_arguments: argparse.Namespace, settings: Settings) -> int:

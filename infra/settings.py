@@ -38,15 +38,18 @@ class Settings(BaseSettings):
         "PLAINTEXT"
     )
     kafka_sasl_mechanism: Annotated[str, Field(description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")] = ""
-    kafka_sasl_username: str = ""
-    kafka_sasl_password: SecretStr = SecretStr("")
+    kafka_sasl_username: Annotated[str, Field(description="our name at the broker")] = ""
+    kafka_sasl_password: Annotated[SecretStr, Field(description="our password there")] = SecretStr("")
     kafka_ca_file: Annotated[str, Field(description="the certificate authority of the brokers")] = ""
     kafka_group: Annotated[str, Field(description="the consumer group that the ingest workers share")] = (
         "handoff-guard"
     )
     policy_file: Annotated[Path | None, Field(description="the creditor's policy; none: the defaults")] = None
     data_folder: Annotated[Path, Field(description="where `up` keeps the embedded servers' data")] = Path(".guard")
-    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+    up_ingest_workers: Annotated[int, Field(ge=1, le=64, description="ingest processes that `up` runs")] = 1
+    log_level: Annotated[
+        str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="the least grave lines that are logged")
+    ] = "INFO"
     metrics_port: Annotated[int, Field(ge=0, le=65535, description="/metrics of this role; 0: not served")] = 0
 
     ingest_instance: Annotated[
@@ -63,13 +66,13 @@ class Settings(BaseSettings):
         float, Field(gt=0, description="behind and not moving so long is not alive")
     ] = 60.0
     quarantine_run_max_events: Annotated[
-        int, Field(ge=1, description="so many bad events one after the other stop the stream")
+        int, Field(ge=1, description="more bad events than this one after the other stop the stream")
     ] = 100
     quarantine_share_max_percent: Annotated[
         int, Field(ge=1, le=100, description="more bad events than this among the last 1,000 of a stream stop it")
     ] = 20
 
-    dispatch_batch_max_records: Annotated[int, Field(ge=1, le=10_000)] = 500
+    dispatch_batch_max_records: Annotated[int, Field(ge=1, le=10_000, description="records in one claim")] = 500
     dispatch_poll_seconds: Annotated[float, Field(gt=0, description="looks at the outbox without being woken")] = (
         1.0
     )

@@ -12,6 +12,7 @@ exists on Linux only. A process that was forked from us without exec holds the p
 the watch acts.
 """
 
+import contextlib
 import importlib
 import os
 import pwd
@@ -19,7 +20,7 @@ import secrets
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,6 +31,8 @@ LOOPBACK = "127.0.0.1"
 # a server that is down could otherwise be given the server's own port, connect to itself, and keep the server
 # out.
 PORTS = range(20_000, 32_000)
+
+KILL_DEADLINE_SECONDS = 10  # Only a process that hangs in the kernel outlives it.
 
 LOG_TAIL_LINES = 40  # A stack trace of Java, with the message that is above it.
 
@@ -93,22 +96,28 @@ def as_user(user: str | None) -> dict[str, Any]:
 
 
 class Child:
-    """One server process, and the watch that ends it when we are gone."""
+    """One process of ours, and the watch that ends it when we are gone."""
 
     def __init__(
         self,
         command: Sequence[str],
         *,
-        folder: Path,
-        log_file: Path,
         if_orphaned: str,
+        folder: Path | None = None,
+        log_file: Path | None = None,
+        environment: Mapping[str, str] | None = None,
         user: str | None = None,
     ):
-        """Start `command` as `user`; `if_orphaned` is shell, run with the server's process id as `$1`."""
-        with log_file.open("ab") as log:
+        """Start `command`; `if_orphaned` is shell, run with its process id as `$1`.
+
+        What is not given is as it is with us: folder, environment, user, and where its output goes.
+        """
+        with contextlib.ExitStack() as stack:
+            log = stack.enter_context(log_file.open("ab")) if log_file else None
             self._server = subprocess.Popen(
                 command,
                 cwd=folder,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -134,6 +143,11 @@ class Child:
         if self.is_running():
             os.killpg(self.pid, number)
 
+    @property
+    def exit_status(self) -> int | None:
+        """How it ended, negative for a signal; None while it is there."""
+        return self._server.poll()
+
     def wait(self, *, deadline_seconds: float) -> bool:
         """Wait for the end of the process and call off the watch; False where it is still there."""
         try:
@@ -143,3 +157,8 @@ class Child:
         self._watch.kill()
         self._watch.communicate()
         return True
+
+    def kill(self) -> None:
+        """End the process at once, and call off the watch."""
+        self.signal_group(signal.SIGKILL)
+        self.wait(deadline_seconds=KILL_DEADLINE_SECONDS)

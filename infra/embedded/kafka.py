@@ -388,6 +388,11 @@ class EmbeddedKafka:
         """1 and on."""
         return list(self._nodes)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether every node's process is there; a frozen one is."""
+        return all(node.is_running() for node in self._nodes.values())
+
     def start(self) -> None:
         """Start every node that does not run, and wait until each sees all the others."""
         java = java_command()

@@ -74,9 +74,14 @@ class EmbeddedPostgres:
         """Where the product's database is."""
         return f"postgresql://{SUPERUSER}@{LOOPBACK}:{self._port}/{DATABASE}"
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the server's process is there; a frozen one is."""
+        return self._child is not None and self._child.is_running()
+
     def start(self) -> None:
         """Start the server, after a crash too, and wait until it answers; nothing where it runs."""
-        if self._child and self._child.is_running():
+        if self.is_running:
             return
         self.stop()  # A server that ended by itself leaves its watch to be called off.
         binaries = _binaries()

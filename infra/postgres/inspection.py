@@ -1,6 +1,6 @@
 """What the server says of itself: version, durability, connections, its clock, and what our role may do.
 
-Called by `doctor`. Reads only; decides nothing.
+Called by `doctor` and `demo`. Reads only; decides nothing.
 """
 
 from __future__ import annotations
@@ -73,6 +73,12 @@ def inspect(database: Database, now: Callable[[], datetime]) -> ServerFacts:
             connections_max=facts[10],
             clock_ahead=theirs - ours,
         )
+
+
+def events_kept(database: Database) -> int:
+    """How many events the ledger holds."""
+    with database.transaction() as connection:
+        return int(connection.execute(sa.text("SELECT count(*) FROM ledger")).scalar_one())
 
 
 _FACTS = """

@@ -16,8 +16,7 @@ from pydantic import SecretStr
 
 from consumers.checks import Finding, State
 from consumers.compose import House, utc_now
-from consumers.desk import TOPIC_PARTITIONS
-from consumers.doctor import Doctor, in_words, masked
+from consumers.doctor import TOPIC_PARTITIONS, Doctor, in_words, masked
 from domain.events import RawRecord
 from infra import logs
 from infra.embedded import free_ports

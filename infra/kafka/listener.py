@@ -1,0 +1,59 @@
+"""Hears all that is published on one topic, from its first record on.
+
+Called by `demo`, which checks what it claims from outside. Joins no group and commits nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from kafka import KafkaConsumer, TopicPartition
+
+from infra.kafka.connection import Connection
+from infra.kafka.errors import as_unavailable
+
+FETCH_MAX_WAIT_MS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One published record, and when it was written."""
+
+    key: bytes
+    value: bytes
+    written_at: datetime
+
+
+class Listener:
+    """A reader of every partition of a topic."""
+
+    def __init__(self, connection: Connection, topic: str, *, client_id: str) -> None:
+        with as_unavailable():
+            self._consumer = KafkaConsumer(
+                **connection.options(client_id),
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                isolation_level="read_committed",
+                allow_auto_create_topics=False,
+                fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
+                metrics_enabled=False,
+            )
+            partitions = self._consumer.partitions_for_topic(topic) or set()
+            self._consumer.assign([TopicPartition(topic, partition) for partition in sorted(partitions)])
+            self._consumer.seek_to_beginning()
+
+    def hear(self, *, timeout_ms: int) -> list[Heard]:
+        """What was published since the last call; waits so long where there is nothing."""
+        with as_unavailable():
+            fetched = self._consumer.poll(timeout_ms=timeout_ms)
+        return [
+            Heard(record.key or b"", record.value or b"", datetime.fromtimestamp(record.timestamp / 1000, UTC))
+            for records in fetched.values()
+            for record in records
+        ]
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._consumer.close(autocommit=False)
