@@ -5,7 +5,8 @@ Used by every test that is marked `parts`; which parts they are is decided in `t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from datetime import datetime
 from itertools import count
@@ -32,6 +33,9 @@ from infra.wire.kinds import INBOUND_TOPICS
 from tests import parts as real_parts
 from tests.builders import LENIENT, day
 
+NO_SKIP = "GUARD_TEST_NO_SKIP"
+"""Set by CI: a test that would be skipped fails."""
+
 TEMPLATE = "guard_test_template"
 CLUSTER_ID = "cluster-of-the-tests"
 
@@ -39,6 +43,18 @@ Arrive = Callable[..., None]
 """What gives records to a worker: `arrive(record, ..)`."""
 
 _numbers = count(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where nothing may be skipped, what would be fails, and says what is missing."""
+    report = yield
+    if report.skipped and os.environ.get(NO_SKIP) and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} may not be skipped here: {call.excinfo and call.excinfo.value}"
+    return report
 
 
 @pytest.fixture(scope="session")
