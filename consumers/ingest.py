@@ -9,13 +9,15 @@ quarantine and positions in one commit. Whatever fails before the commit is read
 from __future__ import annotations
 
 import threading
+import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from consumers.step import advance, remember, tell
 from consumers.watchdog import StalledError, Watchdog
+from domain.events import RawRecord
 from domain.policy import Policy
 from domain.streams import Seen, Stop, StopReason, judge
 from infra.kafka.cluster import Cluster
@@ -131,11 +133,35 @@ class Ingest:
         if new or self._watchdog.look_is_due():
             self._look_at_streams()
         if polled.records or self._moved(polled):
-            self.take(polled)
+            self.take_or_set_aside(polled)
 
-    def take(self, polled: Polled) -> None:
+    def take_or_set_aside(self, polled: Polled) -> None:
+        """A batch; where our own code or the database can't take it, event by event.
+
+        What can't be taken alone either goes to quarantine, so that one event stops nothing (S6). Where even that
+        fails the error is raised: the partition stalls, and the worker ends and says so.
+        """
+        try:
+            self.take(polled)
+        except _NO_FAULT_OF_AN_EVENT:
+            raise
+        except Exception as why:  # noqa: BLE001 # Whatever it is, it must not stop the others.
+            self._log.error("ingest.batch_failed", events=len(polled.records), **_where(why))
+            for one in _one_by_one(polled):
+                self._take_one(one)
+
+    def _take_one(self, one: Polled) -> None:
+        try:
+            self.take(one)
+        except _NO_FAULT_OF_AN_EVENT:
+            raise
+        except Exception as why:  # noqa: BLE001 # As above.
+            self._log.error("ingest.event_failed", **_where(why))
+            self.take(one, read=_set_aside)
+
+    def take(self, polled: Polled, read: Callable[[RawRecord], Decoded | Rejected] = decode) -> None:
         """A batch, from bytes to the commit; see the module's seven steps."""
-        decoded = [decode(raw) for raw in polled.records]
+        decoded = [read(raw) for raw in polled.records]
         entries = [one for one in decoded if isinstance(one, Decoded)]
         now = self._now()
         with self._ledger.batch() as batch:
@@ -312,6 +338,39 @@ class Ingest:
                 reason=bad.reason,
                 detail=bad.detail,
             )
+
+
+_NO_FAULT_OF_AN_EVENT = (
+    FencedError,
+    TooManyBadEventsError,
+    DatabaseUnavailableError,
+    BrokerUnavailableError,
+)
+"""What the loop answers by reading again, or by stopping the stream."""
+
+
+def _one_by_one(polled: Polled) -> Iterator[Polled]:
+    """The same records and positions, a record at a time."""
+    last = {(raw.origin.topic, raw.origin.partition): raw.origin.offset for raw in polled.records}
+    for raw in polled.records:
+        place = (raw.origin.topic, raw.origin.partition)
+        at_its_end = raw.origin.offset == last[place] and place in polled.positions
+        after = polled.positions[place] if at_its_end else raw.origin.offset + 1
+        yield Polled([raw], {place: after})
+
+
+def _set_aside(raw: RawRecord) -> Rejected:
+    """A record that is an event, or looks like none, and can't be applied by this code."""
+    read = decode(raw)
+    accounts = (read.account_id,) if isinstance(read, Decoded) else read.accounts
+    return Rejected(raw, "NOT_APPLICABLE", "our own code failed on it; its log says where", accounts)
+
+
+def _where(why: Exception) -> dict[str, str]:
+    """What went wrong and where, without its message: that may hold what a customer's event held."""
+    frames = traceback.extract_tb(why.__traceback__)
+    ours = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+    return {"error": type(why).__name__, "at": f"{ours[-1].name}, line {ours[-1].lineno}" if ours else ""}
 
 
 def _bounds(before: Seen | None, after: Seen | None) -> Seen | None:

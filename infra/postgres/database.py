@@ -30,6 +30,10 @@ CONNECT_TIMEOUT_SECONDS = 5
 _REAPER_PERIOD_SECONDS = 0.1
 
 
+_MISTAKES = (sa.exc.ProgrammingError, sa.exc.DataError, sa.exc.IntegrityError, sa.exc.NotSupportedError)
+"""The server is well, and refuses what we said: a statement or a value of ours is at fault."""
+
+
 class DatabaseUnavailableError(Exception):
     """The database is at fault or away: nothing was committed, or that is not known; try again."""
 
@@ -78,8 +82,8 @@ class Database:
             ):
                 yield connection
         except (SQLAlchemyError, psycopg2.Error) as why:
-            if isinstance(why, sa.exc.ProgrammingError | sa.exc.DataError):
-                raise  # A mistake of ours: trying again would not help.
+            if isinstance(why, _MISTAKES):
+                raise  # Trying again would not help.
             raise DatabaseUnavailableError(_first_line(why)) from why
 
     @contextmanager
