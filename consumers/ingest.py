@@ -9,12 +9,12 @@ quarantine and positions in one commit. Whatever fails before the commit is read
 from __future__ import annotations
 
 import threading
-import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from consumers.set_aside import NO_FAULT_OF_AN_EVENT, set_aside, where
 from consumers.step import advance, remember, tell
 from consumers.watchdog import StalledError, Watchdog
 from domain.events import RawRecord
@@ -143,21 +143,21 @@ class Ingest:
         """
         try:
             self.take(polled)
-        except _NO_FAULT_OF_AN_EVENT:
+        except (*NO_FAULT_OF_AN_EVENT, TooManyBadEventsError):
             raise
         except Exception as why:  # noqa: BLE001 # Whatever it is, it must not stop the others.
-            self._log.error("ingest.batch_failed", events=len(polled.records), **_where(why))
+            self._log.error("ingest.batch_failed", events=len(polled.records), **where(why))
             for one in _one_by_one(polled):
                 self._take_one(one)
 
     def _take_one(self, one: Polled) -> None:
         try:
             self.take(one)
-        except _NO_FAULT_OF_AN_EVENT:
+        except (*NO_FAULT_OF_AN_EVENT, TooManyBadEventsError):
             raise
         except Exception as why:  # noqa: BLE001 # As above.
-            self._log.error("ingest.event_failed", **_where(why))
-            self.take(one, read=_set_aside)
+            self._log.error("ingest.event_failed", **where(why))
+            self.take(one, read=set_aside)
 
     def take(self, polled: Polled, read: Callable[[RawRecord], Decoded | Rejected] = decode) -> None:
         """A batch, from bytes to the commit; see the module's seven steps."""
@@ -340,15 +340,6 @@ class Ingest:
             )
 
 
-_NO_FAULT_OF_AN_EVENT = (
-    FencedError,
-    TooManyBadEventsError,
-    DatabaseUnavailableError,
-    BrokerUnavailableError,
-)
-"""What the loop answers by reading again, or by stopping the stream."""
-
-
 def _one_by_one(polled: Polled) -> Iterator[Polled]:
     """The same records and positions, a record at a time."""
     last = {(raw.origin.topic, raw.origin.partition): raw.origin.offset for raw in polled.records}
@@ -357,20 +348,6 @@ def _one_by_one(polled: Polled) -> Iterator[Polled]:
         at_its_end = raw.origin.offset == last[place] and place in polled.positions
         after = polled.positions[place] if at_its_end else raw.origin.offset + 1
         yield Polled([raw], {place: after})
-
-
-def _set_aside(raw: RawRecord) -> Rejected:
-    """A record that is an event, or looks like none, and can't be applied by this code."""
-    read = decode(raw)
-    accounts = (read.account_id,) if isinstance(read, Decoded) else read.accounts
-    return Rejected(raw, "NOT_APPLICABLE", "our own code failed on it; its log says where", accounts)
-
-
-def _where(why: Exception) -> dict[str, str]:
-    """What went wrong and where, without its message: that may hold what a customer's event held."""
-    frames = traceback.extract_tb(why.__traceback__)
-    ours = [frame for frame in frames if "site-packages" not in frame.filename] or frames
-    return {"error": type(why).__name__, "at": f"{ours[-1].name}, line {ours[-1].lineno}" if ours else ""}
 
 
 def _bounds(before: Seen | None, after: Seen | None) -> Seen | None:

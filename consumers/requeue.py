@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from consumers.set_aside import NO_FAULT_OF_AN_EVENT, set_aside, where
 from consumers.step import advance, remember, tell
+from domain.events import RawRecord
 from domain.policy import Policy
 from infra.logs import Logger
 from infra.postgres.ledger import Batch, Case, Ledger, Loaded, Outcome
 from infra.postgres.quarantine import Held, Quarantine, Refused
-from infra.wire.decode import Decoded, decode
+from infra.wire.decode import Decoded, Rejected, decode
 
 CHUNK_EVENTS = 100
 """Events in one transaction; records are 1 MB at most by Kafka's default, so 100 MB of memory at the worst."""
@@ -112,18 +114,30 @@ class Requeue:
         return self._with_holds(report, touched)
 
     def _try(self, ids: Sequence[int], report: Report) -> list[Held]:
-        """One transaction over these events; returns those that waited."""
-        with self._ledger.batch() as batch:
-            claimed = batch.claim(ids)
-            attempt = _Attempt(claimed)
-            attempt.apply(batch, self._policy, self._now())
-            batch.settle(attempt.through, attempt.refused)
+        """Try these events together or, where our own code fails on them, each alone; returns those that waited."""
+        try:
+            attempt = self._attempt(ids)
+        except NO_FAULT_OF_AN_EVENT:
+            raise
+        except Exception as why:  # noqa: BLE001 # Whatever it is, the others must go on.
+            self._log.error("quarantine.failed", events=len(ids), **where(why))
+            if len(ids) > 1:
+                return [held for one in ids for held in self._try([one], report)]
+            attempt = self._attempt(ids, read=set_aside)
         report.applied += [held.quarantine_id for held in attempt.through]
         report.duplicates += attempt.duplicates
         report.still_bad += attempt.refused
         report.recall_ids += [recall.recall_id for recall in attempt.outcome.recalls]
         self._tell_log(attempt)
-        return claimed
+        return attempt.claimed
+
+    def _attempt(self, ids: Sequence[int], read: Callable[[RawRecord], Decoded | Rejected] = decode) -> _Attempt:
+        """One transaction over these events."""
+        with self._ledger.batch() as batch:
+            attempt = _Attempt(batch.claim(ids), read)
+            attempt.apply(batch, self._policy, self._now())
+            batch.settle(attempt.through, attempt.refused)
+        return attempt
 
     def _with_holds(self, report: Report, touched: set[str]) -> Report:
         report.still_held = self._quarantine.holds(sorted(touched | _accounts(report.still_bad)))
@@ -152,7 +166,8 @@ def _accounts(events: Iterable[Held | Refused]) -> set[str]:
 class _Attempt:
     """One chunk of claimed events on its way: what is through, what is not, and what follows."""
 
-    def __init__(self, claimed: Sequence[Held]) -> None:
+    def __init__(self, claimed: list[Held], read: Callable[[RawRecord], Decoded | Rejected]) -> None:
+        self.claimed = claimed
         self.through: list[Held] = []
         self.duplicates: list[int] = []
         self.refused: list[Refused] = []
@@ -160,7 +175,7 @@ class _Attempt:
         self._held: list[Held] = []
         self._entries: list[Decoded] = []
         for held in claimed:
-            one = decode(held.raw)
+            one = read(held.raw)
             if isinstance(one, Decoded):
                 self._held.append(held)
                 self._entries.append(one)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from consumers.compose import CODEC
 from consumers.requeue import CONFLICT_DETAIL, Report, Requeue
+from consumers.set_aside import DETAIL, REASON
 from domain.events import RawRecord
 from domain.recall import recall_id_of
 from infra import logs
@@ -186,20 +187,38 @@ class TestRequeue:
     def test_a_failed_commit_leaves_the_event_and_its_hold(
         self, arrive: Arrive, database: Database, quarantine: Quarantine, requeue: Requeue
     ) -> None:
-        """Where the last statement fails, neither the fact nor the mark is there."""
+        """Where not even the mark that it failed can be written, neither the fact nor the mark is there."""
         arrive(referral(), placement())
         (number,) = set_aside(database, payment())
         with database.transaction() as connection:
             connection.execute(sa.text("ALTER TABLE hold ADD CONSTRAINT broken CHECK (false) NOT VALID"))
             connection.execute(sa.text("CREATE RULE broken AS ON DELETE TO hold DO INSTEAD SELECT 1/0"))
 
-        with pytest.raises(Exception, match="division by zero"):
+        with pytest.raises(Exception, match="violates check constraint"):
             requeue.these([number])
 
         assert quarantine.holds([ACCOUNT]) == {ACCOUNT: 1}
         assert quarantine.count() == 1
         assert rows(database, "SELECT count(*) FROM recall") == [(0,)]
         assert rows(database, "SELECT count(*) FROM ledger WHERE event_id = 'p-1'") == [(0,)]
+
+
+    def test_an_event_that_our_code_fails_on_stays_and_the_others_go_on(
+        self, arrive: Arrive, database: Database, quarantine: Quarantine, requeue: Requeue
+    ) -> None:
+        """Where an account can't be loaded its event is still bad, and says that it is our fault."""
+        arrive(referral(account_id="broken"), referral(account_id="sound"))
+        numbers = set_aside(database, payment(account_id="broken"), payment(account_id="sound"))
+        with database.transaction() as connection:
+            connection.execute(sa.text("UPDATE ledger SET stored = '{' WHERE account_id = 'broken'"))
+
+        report = requeue.these(numbers)
+
+        assert report == Report(
+            applied=numbers[1:],
+            still_bad=[Refused(numbers[0], REASON, DETAIL, ("broken",))],
+            still_held={"broken": 1},
+        )
 
 
 class TestDrop:
