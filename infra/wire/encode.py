@@ -22,6 +22,9 @@ from infra.wire.kinds import QUARANTINE, RECALLS
 
 SOURCE = "handoff-guard"
 
+COPY_MAX_BYTES = 900_000
+"""Of a record that is copied whole: below the 1 MiB that brokers and our producer take, less our own headers."""
+
 _MESSAGES = UUID("2a3e3f0c-0a3b-4b7e-9d0a-4d1f0c6f2f55")
 """The name space of outgoing event ids (RFC 9562, version 5)."""
 
@@ -104,16 +107,29 @@ def _recall(message: RecallRequested) -> dict[str, object]:
 
 
 def encode_quarantined(raw: RawRecord, reason: str, account_id: str) -> Outgoing:
-    """The record that shows a bad one to whoever watches `guard.quarantine`: its bytes as they came."""
+    """The record that shows a bad one to whoever watches `guard.quarantine`: its bytes as they came.
+
+    One that is nearly as large as a broker takes would not pass with what is added here, so its copy says only how
+    large it is; its bytes are in the table.
+    """
     origin = raw.origin
+    size_bytes = _size_bytes(raw)
+    key, value, received = raw.key or b"", raw.value or b"", raw.headers
+    if size_bytes > COPY_MAX_BYTES:
+        key, value, received = account_id.encode(), b"", (("guard_omitted_bytes", str(size_bytes).encode()),)
     headers = (
-        *raw.headers,
+        *received,
         ("guard_reason", reason.encode()),
         ("guard_origin_topic", origin.topic.encode()),
         ("guard_origin_partition", str(origin.partition).encode()),
         ("guard_origin_offset", str(origin.offset).encode()),
     )
-    return Outgoing(account_id, "", QUARANTINE, raw.key or b"", raw.value or b"", headers)
+    return Outgoing(account_id, "", QUARANTINE, key, value, headers)
+
+
+def _size_bytes(raw: RawRecord) -> int:
+    headers = sum(len(name.encode(errors="replace")) + len(value) for name, value in raw.headers)
+    return len(raw.key or b"") + len(raw.value or b"") + headers
 
 
 def encode_placement(opened: PlacementOpened, *, source: str) -> dict[str, object]:
