@@ -87,11 +87,22 @@ class Sweep:
             accounts = self._upkeep.accounts_with_open_placements(after=after, limit=CHUNK_ACCOUNTS)
             if not accounts:
                 break
-            repaired += self._repair_these(accounts)
+            suspects = self._suspects(accounts)
+            repaired += self._repair_these(suspects) if suspects else 0
             after = accounts[-1]
         if repaired:
             self._metrics.sweep_found.inc(repaired)
         return repaired
+
+    def _suspects(self, accounts: list[str]) -> list[str]:
+        """Those of whom something seems to be untold; no worker waits for this look, so it is not the last word."""
+        with self._ledger.batch() as batch:
+            cases = batch.load(accounts)
+        return sorted(
+            account_id
+            for account_id, case in cases.items()
+            if look_again(case, self._policy, self._now(), noticed_by=None)
+        )
 
     def _repair_these(self, accounts: list[str]) -> int:
         outcome = Outcome()

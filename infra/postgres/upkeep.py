@@ -62,11 +62,12 @@ WHERE (account_id, placement_id) IN (
     ORDER BY acknowledge_by LIMIT :limit FOR UPDATE SKIP LOCKED)
 RETURNING recall_id, agency_id, acknowledge_by"""
 
-# Only accounts that no agency ever had: what is said of a case is its proof.
+# Only accounts that no agency ever had: what is said of a case is its proof. An account that a worker has locked
+# may become a case at this moment, so it is left for the next time.
 _FORGET_LEDGER = """
 DELETE FROM ledger WHERE (account_id, event_key) IN (
     SELECT l.account_id, l.event_key FROM ledger l JOIN account a ON a.account_id = l.account_id
-    WHERE l.received_at < :before AND NOT a.has_case LIMIT :limit)"""
+    WHERE l.received_at < :before AND NOT a.has_case LIMIT :limit FOR UPDATE OF a SKIP LOCKED)"""
 
 _FORGET_OUTBOX = """
 DELETE FROM outbox WHERE (account_id, outbox_id) IN (
