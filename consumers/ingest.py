@@ -277,6 +277,7 @@ class Ingest:
         reading = self._source.owned() - self._source.unplaced()
         stable = self._cluster.stable_ends(reading)
         behind: dict[Place, int] = {}
+        self._metrics.lag_records.clear()  # Of partitions that others read now.
         for place in reading & self._positions.keys():
             topic = seen.get(place[0])
             if topic is not None and place[1] in topic.ends:
