@@ -87,7 +87,9 @@ class Source:
         """
         try:
             with as_unavailable():
+                self._see_the_join_through()
                 fetched = self._consumer.poll(timeout_ms=timeout_ms)
+                positions = self._positions(fetched or None)
         except BrokerUnavailableError as why:
             if isinstance(why.__cause__, OffsetOutOfRangeError | LogTruncationError):
                 raise OutOfLogError(str(why)) from why
@@ -95,7 +97,7 @@ class Source:
         records: list[RawRecord] = []
         for place, found in fetched.items():
             records += [_raw(place, record) for record in found]
-        return Polled(records, self._positions(fetched or None))
+        return Polled(records, positions)
 
     def unplaced(self) -> set[Place]:
         """The partitions that were assigned and wait to be told where they start."""
@@ -129,6 +131,16 @@ class Source:
         """Leave the group, so that the others take over at once."""
         self._consumer.close(autocommit=False, timeout_ms=5_000)
 
+    def _see_the_join_through(self) -> None:
+        """Keep the library asking for its share of the group until it has taken it over.
+
+        In kafka-python 3.0.12 a join that a leader began because it saw new partitions, and that ended between
+        two polls, is forgotten: no partitions, no heartbeats, no error, and no second try for ever.
+        """
+        coordinator = self._consumer._coordinator  # noqa: SLF001 # The library has no other way to say so.
+        if coordinator.rejoining:
+            coordinator.request_rejoin()
+
     def _assigned(self) -> set[TopicPartition]:
         return set(self._consumer.assignment())
 
@@ -161,12 +173,15 @@ class _Starts(ConsumerRebalanceListener):  # type: ignore[misc] # The library ha
             self.unplaced.add(place)
 
     def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
-        self.unplaced.difference_update(revoked)
+        # They stay assigned until the rebalance ends, perhaps beyond what was committed: nobody may take
+        # where they stand for read.
+        self.unplaced.update(revoked)
 
 
 def _raw(place: TopicPartition, record: Any) -> RawRecord:  # `Any`: the library has no types.
     received_at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
-    headers = tuple(record.headers)
+    # A header may have no value; one without and an empty one say the same, and all who take it expect bytes.
+    headers = tuple((name, value or b"") for name, value in record.headers)
     return RawRecord(
         Origin(place.topic, place.partition, record.offset, received_at), record.key, record.value, headers
     )

@@ -25,6 +25,10 @@ STATEMENT_TIMEOUT_MS = 20_000
 TRANSACTION_DEADLINE_SECONDS = 30.0
 """Ours on a whole transaction, above the server's, so that a living server gives the better error."""
 
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
+"""The server ends a transaction whose client is silent so long between two statements, and frees its locks: one
+that froze, or whose machine died, would keep its successor from the accounts and positions it had locked."""
+
 CONNECT_TIMEOUT_SECONDS = 5
 
 _REAPER_PERIOD_SECONDS = 0.1
@@ -64,7 +68,9 @@ class Database:
                 "keepalives_interval": 2,
                 "keepalives_count": 3,
                 "tcp_user_timeout": 10_000,
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC -c jit=off",
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} "
+                f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS} "
+                "-c timezone=UTC -c jit=off",
             },
         )
 
