@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import tenacity
 from sqlalchemy.exc import ArgumentError
 
+from consumers.barrier import Barrier
 from consumers.dispatch import Dispatch
 from consumers.doctor import Doctor
 from consumers.ingest import Ingest, Limits
@@ -23,6 +24,7 @@ from domain.policy import Policy
 from infra.kafka.cluster import Cluster
 from infra.kafka.connection import Connection
 from infra.kafka.errors import BrokerUnavailableError
+from infra.kafka.horizon import Horizon
 from infra.kafka.listener import Listener
 from infra.kafka.peek import unread_since
 from infra.kafka.publisher import Publisher
@@ -68,6 +70,7 @@ class House:
         self.metrics = Metrics()
         self._database: Database | None = None
         self._cluster: Cluster | None = None
+        self._horizon: Horizon | None = None
 
     @property
     def connection(self) -> Connection:
@@ -228,8 +231,18 @@ class House:
         """Who hears all that is published on a topic."""
         return Listener(self.connection, topic, client_id=self._client_id())
 
+    def barrier(self, policy: Policy) -> Barrier:
+        """What waits until all that was acknowledged is in the state. Raises BrokerUnavailableError."""
+        if self._horizon is None:
+            self._horizon = Horizon(self.connection, INBOUND_TOPICS, client_id=self._client_id())
+        return Barrier(
+            horizon=self._horizon, streams=self.streams(), wait_seconds=policy.wait_for_streams.total_seconds()
+        )
+
     def close(self) -> None:
         """Let go of every connection."""
+        if self._horizon is not None:
+            self._horizon.close()
         if self._cluster is not None:
             self._cluster.close()
         if self._database is not None:

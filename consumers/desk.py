@@ -15,13 +15,16 @@ from dataclasses import asdict
 from typing import Any
 
 from consumers import doctor, quarantine_report, story_report, streams
+from consumers.barrier import BehindError
 from consumers.checks import State
 from consumers.compose import House, utc_now
 from consumers.console import EXIT_WRONG, answer, complain
 from consumers.story import tell_story
+from domain.policy import Policy
 from infra import logs
+from infra.kafka.errors import BrokerUnavailableError
 from infra.postgres.quarantine import Held
-from infra.settings import Settings
+from infra.settings import Settings, SettingsError
 
 Command = Callable[[argparse.Namespace, Settings], int]
 Commands = Any  # `argparse` does not name the type of its sub-commands.
@@ -116,15 +119,29 @@ def _doctor(arguments: argparse.Namespace, settings: Settings) -> int:
 def _why(arguments: argparse.Namespace, settings: Settings) -> int:
     with _house("why", settings) as house:
         policy = house.policy()
+        asked_at = utc_now()
+        behind = _behind(house, policy)
         history = house.history().of(arguments.account)
     if history is None:
-        unknown = {"account_id": arguments.account, "known": False}
-        answer(unknown, ["nothing is known of this account"], as_json=arguments.json)
+        unknown = {"account_id": arguments.account, "known": False, "behind": behind}
+        missing = f"; what may be missing: {behind}" if behind else ""
+        answer(unknown, [f"nothing is known of this account{missing}"], as_json=arguments.json)
         return EXIT_WRONG
-    story = tell_story(history, policy, utc_now())
+    story = tell_story(history, policy, asked_at, behind=behind)
     words = story_report.story_in_words(story, policy.timezone)
     answer(story_report.story_as_json(story), words, as_json=arguments.json)
     return 0
+
+
+def _behind(house: House, policy: Policy) -> str | None:
+    """Why not all that was acknowledged before now may be in the state; None once it is."""
+    try:
+        house.barrier(policy).cross()
+    except (BehindError, BrokerUnavailableError) as why:
+        return str(why)
+    except SettingsError:
+        return "no broker is named, so nobody could say how far the streams go"
+    return None
 
 
 def _streams_list(arguments: argparse.Namespace, settings: Settings) -> int:

@@ -1,7 +1,7 @@
 """The story of one account for a person: what happened, what agencies were told, and who acts next.
 
 Called by `why`. Computed from one snapshot of the database by the same rules as every decision; it asks no
-broker, so what lies unread in the streams is not in it, and it writes nothing.
+broker: whether all that was acknowledged is in the snapshot is the caller's to say (`behind`). Writes nothing.
 """
 
 from __future__ import annotations
@@ -78,7 +78,10 @@ class PlacementNow:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """An account's story. `paid_and_placed` is None where it can't be known."""
+    """An account's story. `paid_and_placed` is None where it can't be known.
+
+    `behind` says why the story may lack events that were acknowledged before `asked_at`; None where it lacks none.
+    """
 
     account_id: str
     asked_at: datetime
@@ -89,14 +92,16 @@ class Story:
     placements: tuple[PlacementNow, ...]
     holds: tuple[SetAside, ...]
     stopped_topics: tuple[str, ...]
+    behind: str | None
 
 
-def tell_story(history: AccountHistory, policy: Policy, now: datetime) -> Story:
+def tell_story(history: AccountHistory, policy: Policy, now: datetime, *, behind: str | None = None) -> Story:
     """The story of an account as of now."""
     holds = tuple(one for one in history.set_aside if one.dropped is None)
-    debts = tuple(_debts(history, policy, now, quarantined=bool(holds)))
+    is_behind = behind is not None or bool(history.stopped_topics)
+    debts = tuple(_debts(history, policy, now, quarantined=bool(holds), behind=is_behind))
     placements = tuple(_placements(history, policy, now))
-    paid_and_placed, verdict = _verdict(history, debts, placements, policy)
+    paid_and_placed, verdict = _verdict(history, debts, placements, policy, behind)
     return Story(
         account_id=history.account_id,
         asked_at=now,
@@ -107,6 +112,7 @@ def tell_story(history: AccountHistory, policy: Policy, now: datetime) -> Story:
         placements=placements,
         holds=holds,
         stopped_topics=history.stopped_topics,
+        behind=behind,
     )
 
 
@@ -179,7 +185,9 @@ def _set_aside_lines(one: SetAside) -> Iterator[Line]:
         yield Line(one.dropped.at, "event.dropped", words)
 
 
-def _debts(history: AccountHistory, policy: Policy, now: datetime, *, quarantined: bool) -> Iterator[DebtNow]:
+def _debts(
+    history: AccountHistory, policy: Policy, now: datetime, *, quarantined: bool, behind: bool
+) -> Iterator[DebtNow]:
     account, said = history.case.account, history.case.said
     owed = balances(account, policy.debt)
     for debt_id in sorted(account.debts):
@@ -190,7 +198,7 @@ def _debts(history: AccountHistory, policy: Policy, now: datetime, *, quarantine
             policy,
             now,
             quarantined=quarantined,
-            behind=bool(history.stopped_topics),
+            behind=behind,
         )
         balance = owed.get(debt_id)
         settled = balance is not None and balance.settled(policy.debt)
@@ -246,7 +254,11 @@ def _next_step(episode: Episode, recall: Recall | None, now: datetime, *, recall
 
 
 def _verdict(
-    history: AccountHistory, debts: Sequence[DebtNow], placements: Sequence[PlacementNow], policy: Policy
+    history: AccountHistory,
+    debts: Sequence[DebtNow],
+    placements: Sequence[PlacementNow],
+    policy: Policy,
+    behind: str | None,
 ) -> tuple[bool | None, str]:
     """Whether a paid debt of this account is with a collector, and one sentence of it."""
     stated = {debt.debt_id: debt for debt in debts if debt.balance is not None}
@@ -262,6 +274,7 @@ def _verdict(
         ),
         *(f"event {one.quarantine_id} is in quarantine" for one in history.set_aside if one.dropped is None),
         *(f"the stream {topic} is stopped" for topic in history.stopped_topics),
+        *([behind] if behind is not None and not history.stopped_topics else []),
     ]
     if doubts:
         return None, f"It can't be said for sure: {'; '.join(doubts)}."

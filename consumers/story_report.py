@@ -22,7 +22,8 @@ def story_in_words(story: Story, timezone: tzinfo) -> Iterator[str]:
     for line in story.lines:
         yield f"  {instant_in_words(line.at, timezone)}  {line.words}"
     yield ""
-    yield f"How it stands on {instant_in_words(story.asked_at, timezone)}, as far as the streams were read:"
+    known = "as far as the streams were read" if story.behind else "with all that was acknowledged before"
+    yield f"How it stands on {instant_in_words(story.asked_at, timezone)}, {known}:"
     if not story.debts and not story.placements and not story.holds:
         yield "  no debt and no placement"
     for debt in story.debts:
@@ -34,6 +35,8 @@ def story_in_words(story: Story, timezone: tzinfo) -> Iterator[str]:
         yield f"    next: {placement.next_step.in_words(timezone)}"
     for hold in story.holds:
         yield f"  held by event {hold.quarantine_id}: handoff-guard quarantine show {hold.quarantine_id}"
+    if story.behind:
+        yield f"  what may be missing: {story.behind}"
     for topic in story.stopped_topics:
         yield f"  the stream {topic} is stopped: handoff-guard doctor"
 
@@ -58,6 +61,7 @@ def story_as_json(story: Story) -> dict[str, object]:
         "placements": [_placement_as_json(placement) for placement in story.placements],
         "holds": [_hold_as_json(hold) for hold in story.holds],
         "stopped_streams": list(story.stopped_topics),
+        "behind": story.behind,
     }
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
 from consumers.console import EXIT_UNAVAILABLE, EXIT_USAGE, EXIT_WRONG
 from consumers.main import main
 from domain.recall import recall_id_of
 from infra.embedded import free_ports
+from infra.kafka.cluster import Cluster
+from infra.kafka.connection import Connection
 from infra.postgres.database import Database
 from infra.postgres.quarantine import Held, Quarantine
 from infra.postgres.streams import Streams
+from infra.wire.kinds import INBOUND_TOPICS
 from tests.builders import ACCOUNT
 from tests.conftest import CLUSTER_ID, Arrive
 from tests.parts import Parts
@@ -40,10 +45,20 @@ def held(arrive: Arrive, database: Database) -> Held:
     return one
 
 
+@pytest.fixture
+def caught_up(database: Database, parts: Parts) -> None:
+    """Every inbound topic is there, and read to its end."""
+    with closing(Cluster(Connection(parts.bootstrap_servers), client_id="tests")) as cluster:
+        cluster.create(dict.fromkeys(INBOUND_TOPICS, 1), replication_factor=1)
+        seen = cluster.look(INBOUND_TOPICS)
+        at_end = {topic: replace(one, starts=one.ends) for topic, one in seen.items() if one is not None}
+        Streams(database).register(cluster.cluster_id(), at_end)
+
+
 class TestWhy:
     """`why ACCOUNT`."""
 
-    def test_answers_first(self, arrive: Arrive, capsys: Printed) -> None:
+    def test_answers_first(self, arrive: Arrive, capsys: Printed, caught_up: None) -> None:
         """The question and its answer are the first two lines."""
         arrive(referral(), placement(), payment())
 
@@ -52,21 +67,56 @@ class TestWhy:
         assert first == "Is a paid debt of this customer with a collector?"
         assert second.startswith("Yes: debt d-1 is paid and agency-1 still has it; next is ")
 
-    def test_as_data(self, arrive: Arrive, capsys: Printed) -> None:
+    def test_as_data(self, arrive: Arrive, capsys: Printed, caught_up: None) -> None:
         """One JSON object with the answer."""
         arrive(referral())
 
         assert main(["why", ACCOUNT, "--json"]) == 0
         answer = json.loads(capsys.readouterr().out)
         assert (answer["account_id"], answer["paid_debt_with_collector"]) == (ACCOUNT, False)
+        assert answer["behind"] is None
 
-    def test_of_an_unknown_account(self, capsys: Printed) -> None:
+    def test_where_no_worker_has_read_the_streams(
+        self, arrive: Arrive, database: Database, capsys: Printed, caught_up: None
+    ) -> None:
+        """What was acknowledged and is not read may be a payment: nobody can say that there is none."""
+        arrive(referral())
+        with database.transaction() as connection:
+            connection.execute(sa.text("UPDATE stream_position SET position = -1 WHERE topic = 'billing.payments'"))
+
+        assert main(["why", ACCOUNT]) == 0
+        _, second, *_ = capsys.readouterr().out.splitlines()
+        assert second.startswith("It can't be said for sure: billing.payments/0 is read up to -1 of ")
+
+    def test_where_no_broker_can_be_asked(
+        self, arrive: Arrive, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Away or not named, it is a doubt and no failure: the story is told as far as it is known."""
+        (nobody,) = free_ports(1)
+        arrive(referral())
+
+        monkeypatch.setenv("GUARD_KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{nobody}")
+        assert main(["why", ACCOUNT]) == 0
+        assert "It can't be said for sure: " in capsys.readouterr().out
+        monkeypatch.delenv("GUARD_KAFKA_BOOTSTRAP_SERVERS")
+        assert main(["why", ACCOUNT]) == 0
+        assert "It can't be said for sure: no broker is named" in capsys.readouterr().out
+
+    def test_of_an_unknown_account(self, capsys: Printed, caught_up: None) -> None:
         """It says so, and the exit status says so too."""
         assert main(["why", "a-2"]) == EXIT_WRONG
         assert capsys.readouterr().out == "nothing is known of this account\n"
 
         assert main(["why", "a-2", "--json"]) == EXIT_WRONG
-        assert json.loads(capsys.readouterr().out) == {"account_id": "a-2", "known": False}
+        assert json.loads(capsys.readouterr().out) == {"account_id": "a-2", "known": False, "behind": None}
+
+    def test_of_an_account_that_may_come_yet(self, capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where not all is read, that nothing is known says little, and it says so."""
+        monkeypatch.delenv("GUARD_KAFKA_BOOTSTRAP_SERVERS")
+
+        assert main(["why", "a-2"]) == EXIT_WRONG
+        words = "nothing is known of this account; what may be missing: no broker is named"
+        assert capsys.readouterr().out.startswith(words)
 
 
 class TestQuarantine:

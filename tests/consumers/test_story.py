@@ -168,6 +168,21 @@ class TestVerdict:
 
         assert (one.paid_and_placed, one.verdict) == expected
 
+    def test_what_may_be_missing_is_a_doubt(self) -> None:
+        """Where not all that was acknowledged is known to be there, nobody can say that nothing was paid."""
+        one = tell_story(
+            history(referred(), opened()), LENIENT, NOW, behind="billing.payments/0 is read up to 3 of 4"
+        )
+
+        words = list(story_in_words(one, UTC))
+        assert (
+            one.paid_and_placed,
+            one.verdict,
+        ) == (None, "It can't be said for sure: billing.payments/0 is read up to 3 of 4.")
+        assert sorted(r.code for r in one.debts[0].answer.reasons) == ["ALREADY_PLACED", "STREAM_BEHIND"]
+        assert "  what may be missing: billing.payments/0 is read up to 3 of 4" in words
+        assert story_as_json(one)["behind"] == "billing.payments/0 is read up to 3 of 4"
+
 
 class TestNextStep:
     """Who acts next on a placement, and by when."""
@@ -386,7 +401,7 @@ paid, payment p-1; 0.00 RUB owed; to be acknowledged by 06 Nov 2026 15:00
   06 Nov 2026 15:00  recall of placement l-1 sent to agency-1
   07 Nov 2026 09:00  the agency contacted the customer, placement l-1, after it was told to stop
 
-How it stands on 07 Nov 2026 09:00, as far as the streams were read:
+How it stands on 07 Nov 2026 09:00, with all that was acknowledged before:
   debt d-1: 0.00 RUB of 100.00 RUB owed, settled on 06 Nov 2026 09:00 by 60.00 RUB paid, payment p-1
     a clearance now: refuse
       ALREADY_PLACED: An agency has this debt. (l-1 with agency-1)

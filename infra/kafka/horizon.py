@@ -1,0 +1,200 @@
+"""How far each inbound stream goes now, for certain: the ends of all partitions, and that their leaders lead.
+
+Called by the read barrier, after a question has arrived. The library has no call that aims a request at a broker
+or gives leader epochs, so this module alone reaches under its admin client (`_manager`); a contract test holds it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from kafka import IsolationLevel, KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaError
+from kafka.protocol.consumer import ListOffsetsRequest
+from kafka.protocol.metadata import MetadataRequest
+
+from domain.horizon import Led, View, doubt
+from domain.streams import Seen
+from infra.kafka.connection import Connection
+from infra.kafka.errors import as_unavailable
+from infra.kafka.source import Place
+
+LATEST = -1
+"""ListOffsets' time stamp for the end of a log."""
+
+LEADER_EPOCHS_FROM = 7
+OFFSET_EPOCHS_FROM = 4
+"""The versions from which Metadata and ListOffsets tell leader epochs (Kafka 2.1)."""
+
+ASK_TIMEOUT_MS = 1_000
+"""For one broker; the others are asked at the same time."""
+
+BOOTSTRAP_TIMEOUT_MS = 2_000
+"""To find the first broker; whoever asks waits for an answer meanwhile."""
+
+PAUSE_SECONDS = 0.02
+"""Between tries: a new leader is known to the others within some ten milliseconds."""
+
+SETTINGS_FOR_SECONDS = 30.0
+"""How long a topic's `min.insync.replicas` is taken as known."""
+
+
+class UncertainError(Exception):
+    """Nobody can say now how far the streams go; the message says which is in doubt, and why."""
+
+
+class Horizon:
+    """One asker; calls from several threads must be kept apart by the caller."""
+
+    def __init__(self, connection: Connection, topics: Sequence[str], *, client_id: str) -> None:
+        self._topics = list(topics)
+        time_outs = {"request_timeout_ms": ASK_TIMEOUT_MS, "bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS}
+        with as_unavailable():
+            self._admin = KafkaAdminClient(**{**connection.options(client_id), **time_outs})
+        # A frozen broker's host takes connections on which nothing answers: as long as an answer, not 10 to 30 s.
+        manager = self._admin._manager  # noqa: SLF001 # See the module's head; clients don't take these.
+        manager.config["socket_connection_setup_timeout_ms"] = ASK_TIMEOUT_MS
+        manager.config["socket_connection_setup_timeout_max_ms"] = ASK_TIMEOUT_MS
+        self._leaders: dict[Place, int] = {}
+        self._min_insync: dict[str, int] = {}
+        self._settings_until = 0.0
+
+    def look(self, *, deadline_seconds: float) -> dict[str, Seen]:
+        """Each topic's identity and ends, all asked after this call. Raises UncertainError past the deadline."""
+        until = time.monotonic() + deadline_seconds
+        while True:
+            try:
+                return self._look_once()
+            except (UncertainError, KafkaError) as why:
+                if time.monotonic() + PAUSE_SECONDS > until:
+                    raise UncertainError(str(why) or type(why).__name__) from why
+                time.sleep(PAUSE_SECONDS)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._admin.close()
+
+    def _look_once(self) -> dict[str, Seen]:
+        self._read_settings()
+        metadata, led = self._admin._manager.run(self._ask)  # noqa: SLF001 # See the module's head.
+        views, ids = _views(metadata)
+        self._leaders = _leaders(metadata)
+        for topic in self._topics:
+            if topic not in ids:
+                raise UncertainError(f"{topic}: no broker has it")
+        for place in sorted(views):
+            why = doubt(led.get(place), views[place], min_insync_replicas=self._min_insync[place[0]])
+            if why is not None:
+                raise UncertainError(f"{place[0]}/{place[1]}: {why}")
+        return {
+            topic: Seen(ids[topic], {}, {place[1]: led[place].end for place in views if place[0] == topic})
+            for topic in self._topics
+        }
+
+    async def _ask(self) -> tuple[dict[int, Any], dict[Place, Led]]:  # `Any`: the library has no types.
+        """Every broker for its metadata, and each leader for its ends, at the same time."""
+        manager = self._admin._manager  # noqa: SLF001 # See the module's head.
+        topics = [MetadataRequest.MetadataRequestTopic(name=topic) for topic in self._topics]
+        brokers = [broker.node_id for broker in manager.cluster.brokers()]
+        asked = {
+            node: manager.send(
+                MetadataRequest(topics=topics, allow_auto_topic_creation=False, min_version=LEADER_EPOCHS_FROM),
+                node_id=node,
+            )
+            for node in brokers
+        }
+        by_leader: dict[int, list[Place]] = {}
+        for place, leader in self._leaders.items():
+            by_leader.setdefault(leader, []).append(place)
+        ends = {
+            (node, level): manager.send(_ends_request(places, level), node_id=node)
+            for node, places in by_leader.items()
+            for level in (IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED)
+        }
+        metadata = {node: answer for node, future in asked.items() if (answer := await _answer(future)) is not None}
+        found = {key: answer for key, future in ends.items() if (answer := await _answer(future)) is not None}
+        return metadata, _led(found)
+
+    def _read_settings(self) -> None:
+        if time.monotonic() < self._settings_until:
+            return
+        resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in self._topics]
+        described = self._admin.describe_configs(resources, config_filter="all")
+        found = described[ConfigResourceType.TOPIC.name.lower()]
+        for topic in self._topics:
+            if "min.insync.replicas" not in found.get(topic, {}):
+                raise UncertainError(f"{topic}: no broker has it")
+        self._min_insync = {topic: int(found[topic]["min.insync.replicas"]["value"]) for topic in self._topics}
+        self._settings_until = time.monotonic() + SETTINGS_FOR_SECONDS
+
+
+async def _answer(future: Any) -> Any:  # `Any`: the library has no types.
+    try:
+        return await future
+    except KafkaError:
+        return None  # One that does not answer is no witness.
+
+
+def _ends_request(places: Iterable[Place], level: IsolationLevel) -> ListOffsetsRequest:
+    topic_type = ListOffsetsRequest.ListOffsetsTopic
+    partition_type = topic_type.ListOffsetsPartition
+    by_topic: dict[str, list[Any]] = {}  # `Any`: as above.
+    for topic, partition in places:
+        by_topic.setdefault(topic, []).append(partition_type(partition_index=partition, timestamp=LATEST))
+    return ListOffsetsRequest(
+        isolation_level=level.value,
+        topics=[topic_type(name=name, partitions=partitions) for name, partitions in by_topic.items()],
+        min_version=OFFSET_EPOCHS_FROM,
+    )
+
+
+def _led(found: Mapping[tuple[int, IsolationLevel], Any]) -> dict[Place, Led]:  # `Any`: as above.
+    """What each leader said of each partition, where it answered for both ends."""
+    stable = dict(_ends(found, IsolationLevel.READ_COMMITTED))
+    return {
+        place: Led(broker, epoch, end, stable[place][1])
+        for place, (epoch, end, broker) in _ends(found, IsolationLevel.READ_UNCOMMITTED)
+        if place in stable
+    }
+
+
+def _ends(
+    found: Mapping[tuple[int, IsolationLevel], Any], level: IsolationLevel
+) -> Iterable[tuple[Place, tuple[int, int, int]]]:  # `Any`: as above.
+    for (node, asked), answer in found.items():
+        if asked is not level:
+            continue
+        for topic in answer.topics:
+            for one in topic.partitions:
+                if not one.error_code:
+                    yield (topic.name, one.partition_index), (one.leader_epoch, one.offset, node)
+
+
+def _views(metadata: Mapping[int, Any]) -> tuple[dict[Place, dict[int, View]], dict[str, str]]:  # `Any`: as above.
+    """What each broker knows of each partition, and the topics' identities."""
+    views: dict[Place, dict[int, View]] = {}
+    ids: dict[str, str] = {}
+    for node, answer in metadata.items():
+        for topic in answer.topics:
+            if topic.error_code:
+                continue
+            if ids.setdefault(topic.name, str(topic.topic_id)) != str(topic.topic_id):
+                raise UncertainError(f"{topic.name}: brokers know it under two identities")
+            for one in topic.partitions:
+                view = View(one.leader_epoch, frozenset(one.replica_nodes))
+                views.setdefault((topic.name, one.partition_index), {})[node] = view
+    return views, ids
+
+
+def _leaders(metadata: Mapping[int, Any]) -> dict[Place, int]:  # `Any`: as above.
+    """Who leads each partition, by the broker that knows the newest epoch."""
+    newest: dict[Place, tuple[int, int]] = {}
+    for answer in metadata.values():
+        for topic in answer.topics:
+            for one in topic.partitions:
+                place = (topic.name, one.partition_index)
+                newest[place] = max(newest.get(place, (-1, -1)), (one.leader_epoch, one.leader_id))
+    return {place: leader for place, (_, leader) in newest.items() if leader >= 0}
