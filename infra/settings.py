@@ -123,5 +123,5 @@ def read_settings() -> Settings:
             for one in why.errors(include_input=False)
         )
         raise SettingsError(problems) from why
-    except tomllib.TOMLDecodeError as why:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
         raise SettingsError(f"{file} is not TOML: {why}") from why
