@@ -314,7 +314,7 @@ def _disputed(case: _Case) -> Reason | None:
         for dispute_id, dispute in sorted(case.account.disputes.items())
         if dispute.opened is not None and dispute.is_open and dispute.concerns(case.question.debt_id)
     ]
-    if upheld := upheld_dispute(case.account, case.balance):
+    if upheld := upheld_dispute(case.account, case.question.debt_id, since=case.statement.terms.as_of):
         evidence.append(f"dispute upheld on {case.when(upheld.time)}, and the debt not stated anew since")
     if not evidence:
         return None

@@ -124,11 +124,10 @@ def decide(
     owed = balances(account, policy.debt)
     messages: list[Message] = []
     for placement_id, opened in to_judge:
-        balance = owed.get(opened.debt_id)
-        if balance is None:
-            continue  # The debt is not known yet: the placement waits as a fact.
-        judge = _Judge(account, account.debts[opened.debt_id], balance, opened, policy, now)
-        messages += judge.messages(said.get(placement_id, Said(told=opened.amount)), noticed_by)
+        debt = account.debts.get(opened.debt_id, Debt())
+        told = said.get(placement_id, Said(told=opened.amount))
+        judge = _Judge(account, debt, owed.get(opened.debt_id), opened, told, policy, now)
+        messages += judge.messages(noticed_by)
     return tuple(messages)
 
 
@@ -167,30 +166,34 @@ class _Ground:
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """One open placement of a known debt, beside what the policy says of it."""
+    """One open placement, beside what the policy says of it.
+
+    `balance` is None where its debt was never stated: what is owed then waits to be known, and the placement stands
+    or falls with all else.
+    """
 
     account: Account
     debt: Debt
-    balance: Balance
+    balance: Balance | None
     opened: PlacementOpened
+    said: Said
     policy: Policy
     now: datetime
 
-    def messages(self, said: Said, noticed_by: Recorded | None) -> list[Message]:
+    def messages(self, noticed_by: Recorded | None) -> list[Message]:
         ground = next((g for g in self._grounds() if g.reason in self._recalled_reasons()), None)
         if ground is not None:
             return [self._recall(ground, noticed_by)]
         messages: list[Message] = []
-        same_currency = self.opened.currency == self.balance.terms.currency
-        if same_currency and self.balance.outstanding < said.told:
-            currency = self.balance.terms.currency
-            messages.append(BalanceReduced(self.opened, self.balance.outstanding, currency, self.now))
+        outstanding, currency = self._owed()
+        if currency == self.opened.currency and outstanding < self.said.told:
+            messages.append(BalanceReduced(self.opened, outstanding, currency, self.now))
         disputed = any(
             dispute.is_open and dispute.concerns(self.opened.debt_id) for dispute in self.account.disputes.values()
         )
-        if disputed and not said.suspended:
+        if disputed and not self.said.suspended:
             messages.append(PlacementSuspended(self.opened, self.now))
-        if said.suspended and not disputed:
+        if self.said.suspended and not disputed:
             messages.append(PlacementResumed(self.opened, self.now))
         return messages
 
@@ -202,42 +205,52 @@ class _Judge:
         """All that makes this placement wrong, in the order of `RecallReason`."""
         found: list[_Ground] = []
         rules = self.policy.debt
-        if self.balance.settled(rules):
-            found.append(self._paid(RecallReason.DEBT_SETTLED, lambda balance: balance.settled(rules)))
+        if self.balance and self.balance.settled(rules):
+            found.append(_paid(self.balance, RecallReason.DEBT_SETTLED, lambda balance: balance.settled(rules)))
         if self.debt.withdrawn and self.debt.withdrawal is not None:
             found.append(_Ground(RecallReason.DEBT_WITHDRAWN, self.debt.withdrawal))
         if protection := protected_by(self.account, self.policy):
             found.append(_Ground(RecallReason.PROTECTED_CUSTOMER, protection))
-        if upheld := upheld_dispute(self.account, self.balance):
+        since = self.balance.terms.as_of if self.balance else self.opened.placed_at
+        if upheld := upheld_dispute(self.account, self.opened.debt_id, since=since):
             found.append(_Ground(RecallReason.DISPUTE_UPHELD, upheld))
-        if below_minimum(self.balance, rules):
-            found.append(self._paid(RecallReason.BELOW_MINIMUM, lambda balance: below_minimum(balance, rules)))
-        if rules.only_charges_left_holds and only_charges_left(self.balance):
-            found.append(self._paid(RecallReason.ONLY_CHARGES_LEFT, only_charges_left))
+        if self.balance and below_minimum(self.balance, rules):
+            below = _paid(self.balance, RecallReason.BELOW_MINIMUM, lambda balance: below_minimum(balance, rules))
+            found.append(below)
+        if self.balance and rules.only_charges_left_holds and only_charges_left(self.balance):
+            found.append(_paid(self.balance, RecallReason.ONLY_CHARGES_LEFT, only_charges_left))
         return found
 
-    def _paid(self, reason: RecallReason, state: Callable[[Balance], bool]) -> _Ground:
-        """The money that brought the debt into a state, or the statement where it always was in it."""
-        money = self.balance.brought_to(state)
-        if money is None:
-            return _Ground(reason, self.balance.stated_by)
-        return _Ground(reason, money.said_by, money.at)
+    def _owed(self) -> tuple[int, str]:
+        """What is owed, as far as it is known: by the debt's statement, else by what the agency was told."""
+        if self.balance is None:
+            return self.said.told, self.opened.currency
+        return self.balance.outstanding, self.balance.terms.currency
 
     def _recall(self, ground: _Ground, noticed_by: Recorded | None) -> RecallRequested:
+        outstanding, currency = self._owed()
         paid_after = ground.paid_at is not None and ground.paid_at > self.opened.placed_at
         return RecallRequested(
             recall_id=recall_id_of(self.account.account_id, self.opened.placement_id),
             placement=self.opened,
             reason=ground.reason,
             cause=Cause.PAID_AFTER_PLACEMENT if paid_after else Cause.REFERRED_IN_ERROR,
-            outstanding=self.balance.outstanding,
-            currency=self.balance.terms.currency,
+            outstanding=outstanding,
+            currency=currency,
             requested_at=self.now,
             acknowledge_by=self.now + self.policy.recall.acknowledge_within,
             trigger=ground.trigger,
             paid_at=ground.paid_at,
             noticed_by=noticed_by,
         )
+
+
+def _paid(balance: Balance, reason: RecallReason, state: Callable[[Balance], bool]) -> _Ground:
+    """The money that brought a debt into a state, or the statement where it always was in it."""
+    money = balance.brought_to(state)
+    if money is None:
+        return _Ground(reason, balance.stated_by)
+    return _Ground(reason, money.said_by, money.at)
 
 
 def protected_by(account: Account, policy: Policy) -> Recorded | None:
@@ -248,7 +261,7 @@ def protected_by(account: Account, policy: Policy) -> Recorded | None:
     return latest.said_by if latest.said_by.event.marks & policy.protected_marks else None
 
 
-def upheld_dispute(account: Account, balance: Balance) -> Recorded | None:
+def upheld_dispute(account: Account, debt_id: str, *, since: datetime) -> Recorded | None:
     """The latest event that upheld a dispute of this debt after it was last stated, if any.
 
     A statement made after the outcome has taken it into account, so it is a claim again.
@@ -259,8 +272,8 @@ def upheld_dispute(account: Account, balance: Balance) -> Recorded | None:
         if dispute.closed is not None
         and dispute.closed_by is not None
         and dispute.closed.outcome is DisputeOutcome.UPHELD
-        and dispute.concerns(balance.terms.debt_id)
-        and dispute.closed.closed_at > balance.terms.as_of
+        and dispute.concerns(debt_id)
+        and dispute.closed.closed_at > since
     ]
     return max(upheld, key=lambda recorded: recorded.stamp, default=None)
 

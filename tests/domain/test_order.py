@@ -215,24 +215,27 @@ def wrong_placements(account: Account, policy: Policy) -> set[str]:
     owed = balances(account, policy.debt)
     protection = account.protection.said_by.event if account.protection else None
     protected = isinstance(protection, ProtectionChanged) and bool(protection.marks & policy.protected_marks)
-    return {
-        placement_id
-        for placement_id, episode in account.placements.items()
-        if episode.opened
-        and (balance := owed.get(episode.opened.debt_id))
-        and (
-            balance.outstanding <= max(policy.debt.tolerance_minor, policy.debt.minimum_minor - 1)
-            or account.debts[episode.opened.debt_id].withdrawn
-            or protected
+    wrong: set[str] = set()
+    for placement_id, episode in account.placements.items():
+        if (opened := episode.opened) is None:
+            continue
+        balance, debt = owed.get(opened.debt_id), account.debts.get(opened.debt_id)
+        little = max(policy.debt.tolerance_minor, policy.debt.minimum_minor - 1)
+        stated_at = balance.terms.as_of if balance else opened.placed_at
+        if (
+            protected
+            or (balance is not None and balance.outstanding <= little)
+            or (debt is not None and debt.withdrawn)
             or any(
-                one.concerns(balance.terms.debt_id)
+                one.concerns(opened.debt_id)
                 and one.closed
                 and one.closed.outcome is DisputeOutcome.UPHELD
-                and one.closed.closed_at > balance.terms.as_of
+                and one.closed.closed_at > stated_at
                 for one in account.disputes.values()
             )
-        )
-    }
+        ):
+            wrong.add(placement_id)
+    return wrong
 
 
 def paid_and_open(run: Run, policy: Policy) -> set[str]:

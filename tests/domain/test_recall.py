@@ -148,6 +148,13 @@ def test_a_recall_says_all_that_the_agency_and_the_evidence_need() -> None:
             ["recall l-1 DEBT_WITHDRAWN referred_in_error 10000"],
         ),
         ([restated(0, day(6)), opened()], ["recall l-1 DEBT_SETTLED referred_in_error 0"]),
+        ([opened(), withdrawn(LATE)], ["recall l-1 DEBT_WITHDRAWN referred_in_error 10000"]),
+        ([opened(), marked("deceased")], ["recall l-1 PROTECTED_CUSTOMER referred_in_error 10000"]),
+        (
+            [opened(), disputed(), UPHELD],
+            ["suspend l-1", "recall l-1 DISPUTE_UPHELD referred_in_error 10000"],
+        ),
+        ([opened(), disputed(), REJECTED], ["suspend l-1", "resume l-1"]),
     ],
     ids=[
         "paid after the placement",
@@ -175,6 +182,10 @@ def test_a_recall_says_all_that_the_agency_and_the_evidence_need() -> None:
         "disputed and paid",
         "withdrawn and then paid: one recall",
         "nothing owed by statement",
+        "never stated, and withdrawn",
+        "never stated, of a protected customer",
+        "never stated, and a dispute upheld",
+        "never stated, and disputed",
     ],
 )
 def test_agencies_are_told_what_the_facts_ask(events: list[Event | Recorded], expected: list[str]) -> None:
