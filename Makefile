@@ -6,7 +6,7 @@ LOCK := deploy/requirements-dev.lock
 READY := $(VENV)/.ready
 UNIT := tests/domain tests/infra tests/consumers tests/tidy
 
-.PHONY: demo test check format bench lock clean help
+.PHONY: demo test check format bench contract lock clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -37,6 +37,9 @@ format: $(READY)  ## put the code in form
 
 bench: $(READY)  ## ratios against the raw parts, measured in one run
 	$(BIN)/python -m bench
+
+contract: $(READY)  ## write docs/asyncapi.yaml from the models
+	$(BIN)/python -m infra.wire.asyncapi > docs/asyncapi.yaml
 
 lock: $(READY)  ## pin what pyproject.toml asks for, with hashes
 	$(BIN)/pip install --quiet uv

@@ -52,14 +52,56 @@ def _set_of(value: object) -> object:
     return frozenset(value) if isinstance(value, list) and all(isinstance(v, str) for v in value) else value
 
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\s\p{C}]+$")]
-Amount = Annotated[int, Field(strict=True, gt=0, le=AMOUNT_MAX_MINOR)]
-OwedAmount = Annotated[int, Field(strict=True, ge=0, le=AMOUNT_MAX_MINOR)]
+PRINTABLE = (
+    r"^[^\u0000-\u0020\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680\u180e"
+    r"\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ue000-\uf8ff\ufdd0-\ufdef\ufeff\ufff9-\ufffb\ufffe\uffff]+$"
+)
+"""The pattern of an id as it is published: engines disagree on `\\s`, and some take `\\p{C}` for letters.
+
+Looser than ours by the hidden characters beyond U+FFFF, lone surrogates, and what Unicode has not assigned yet.
+"""
+
+_PUBLISHED_INSTANT = (
+    r"^(19|[2-8][0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,9})?"
+    r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+)
+"""What the format `date-time` does not say: the years, no leap second, and how fine a second may be divided."""
+
+ID_WORDS = "1 to 128 printable characters, no white space."
+SOURCE_WORDS = "1 to 256 printable characters, no white space. With `id` it names an event for ever."
+AMOUNT_WORDS = "In minor units (kopecks, cents) of the currency beside it. Written without a point or an exponent."
+CURRENCY_WORDS = "ISO 4217, three capital letters."
+INSTANT_WORDS = "RFC 3339 with an offset, in the years 1900 to 8999."
+DAY_WORDS = "A date in the creditor's time zone."
+TEXT_WORDS = "Free text, without NUL."
+REPEATS = {"uniqueItems": False}
+"""Of a set: one that stands twice in the array counts once."""
+
+Id = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=128, pattern=r"^[^\s\p{C}]+$"),
+    Field(description=ID_WORDS, json_schema_extra={"pattern": PRINTABLE}),
+]
+Source = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=256, pattern=r"^[^\s\p{C}]+$"),
+    Field(description=SOURCE_WORDS, json_schema_extra={"pattern": PRINTABLE}),
+]
+Amount = Annotated[int, Field(strict=True, gt=0, le=AMOUNT_MAX_MINOR, description=AMOUNT_WORDS)]
+OwedAmount = Annotated[int, Field(strict=True, ge=0, le=AMOUNT_MAX_MINOR, description=f"{AMOUNT_WORDS} May be 0.")]
 """What is owed may be stated as nothing: collections refers a debt anew at 0 once it is paid."""
-Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-Instant = Annotated[datetime, BeforeValidator(instant)]
-Day = Annotated[date, BeforeValidator(_day)]
-Text = Annotated[str, StringConstraints(max_length=TEXT_MAX_CHARACTERS, pattern=r"^[^\x00]*$")]
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), Field(description=CURRENCY_WORDS)]
+Instant = Annotated[
+    datetime,
+    BeforeValidator(instant),
+    Field(description=INSTANT_WORDS, json_schema_extra={"pattern": _PUBLISHED_INSTANT}),
+]
+Day = Annotated[date, BeforeValidator(_day), Field(description=DAY_WORDS)]
+Text = Annotated[
+    str,
+    StringConstraints(max_length=TEXT_MAX_CHARACTERS, pattern=r"^[^\x00]*$"),
+    Field(description=TEXT_WORDS),
+]
 """Free text, without the one character that PostgreSQL can't store."""
 Channel = Annotated[e.Channel, Field(strict=False)]
 NoticeKind = Annotated[e.NoticeKind, Field(strict=False)]
@@ -147,10 +189,18 @@ class DebtReferred(Payload):
     as_of: Instant
     due_on: Day
     contract_id: Id | None = None
-    components: Annotated[list[Part], Field(max_length=PARTS_MAX)] = []
-    reflected_payment_ids: Annotated[frozenset[Id], BeforeValidator(_set_of), Field(max_length=REFLECTED_MAX)] = (
-        frozenset()
-    )
+    components: Annotated[
+        list[Part], Field(max_length=PARTS_MAX, description="Where there are any, they add up to `amount`.")
+    ] = []
+    reflected_payment_ids: Annotated[
+        frozenset[Id],
+        Field(
+            max_length=REFLECTED_MAX,
+            description="The payments and credits that `amount` has already taken into account.",
+            json_schema_extra=REPEATS,
+        ),
+        BeforeValidator(_set_of),
+    ] = frozenset()
 
     @model_validator(mode="after")
     def _adds_up(self) -> DebtReferred:
@@ -209,7 +259,7 @@ class NoticeFailed(Payload):
 class ChannelsChosen(Payload):
     """`customer.channels.chosen.v1`."""
 
-    channels: Annotated[frozenset[Channel], BeforeValidator(_set_of)]
+    channels: Annotated[frozenset[Channel], Field(json_schema_extra=REPEATS), BeforeValidator(_set_of)]
 
 
 class DisputeOpened(Payload):
@@ -248,7 +298,15 @@ class PlanEnded(Payload):
 class ProtectionChanged(Payload):
     """`customer.protection.changed.v1`."""
 
-    marks: Annotated[frozenset[Id], BeforeValidator(_set_of), Field(max_length=PARTS_MAX)]
+    marks: Annotated[
+        frozenset[Id],
+        Field(
+            max_length=PARTS_MAX,
+            description="`bankrupt`, `deceased`, `minor`, `incapable`, `in_hospital`, or what the policy protects.",
+            json_schema_extra=REPEATS,
+        ),
+        BeforeValidator(_set_of),
+    ]
     changed_at: Instant
 
 
