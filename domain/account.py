@@ -210,11 +210,19 @@ def opens_case(recorded: Recorded) -> bool:
 
 
 def from_events(account_id: str, recorded: Iterable[Recorded]) -> Account:
-    """The account that these events make, in whatever order they are given."""
-    account = Account(account_id)
+    """The account that these events make, in whatever order they are given.
+
+    Payments are many and depend on no other fact: they are gathered apart, and the account is made once.
+    """
+    account, payments = Account(account_id), dict[str, Payment]()
     for one in recorded:
-        account = apply(account, one)
-    return account
+        event = one.event
+        match event:
+            case PaymentPending() | PaymentSettled() | PaymentFailed() | PaymentReturned():
+                payments[event.payment_id] = _payment(payments.get(event.payment_id, Payment()), one)
+            case _:
+                account = apply(account, one)
+    return replace(account, payments=payments)
 
 
 def apply(account: Account, recorded: Recorded) -> Account:

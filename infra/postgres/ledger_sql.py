@@ -15,26 +15,30 @@ CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
 COPY = "COPY incoming FROM STDIN"
 
 # Every account of the batch is made where it is new and locked where it is not: ON CONFLICT DO UPDATE locks
-# also the rows that its WHERE leaves alone.
+# also the rows that its WHERE leaves alone. Those with a case are written as they are, to be returned: as the
+# one statement that looks at a row after the wait for its lock, it sees what was committed meanwhile.
 LOCK = """
 INSERT INTO account (account_id)
-SELECT DISTINCT account_id FROM incoming ORDER BY account_id
-ON CONFLICT (account_id) DO UPDATE SET has_case = account.has_case WHERE false"""
+SELECT wanted.account_id FROM unnest(CAST(:accounts AS text[])) AS wanted (account_id) ORDER BY wanted.account_id
+ON CONFLICT (account_id) DO UPDATE SET has_case = account.has_case WHERE account.has_case
+RETURNING account_id, has_case"""
 
 LOCK_THESE = """
 SELECT account_id FROM account WHERE account_id = ANY(:accounts) ORDER BY account_id FOR NO KEY UPDATE"""
 
-# A statement of its own, so that it sees what was committed while the locks were waited for.
-CASES = """
-SELECT account_id FROM account WHERE has_case AND account_id IN (SELECT account_id FROM incoming)"""
-
 OPEN_CASES = "UPDATE account SET has_case = true WHERE account_id = ANY(:accounts)"
 
-# The facts of cases, as they were before the batch.
+# For one transaction: facts are found by key. The planner knows nothing of the batch, and reading the whole
+# ledger once looks cheaper to it at some hundred accounts (0.3 s with 5 million rows; by key 1 ms).
+BY_KEY = """
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_mergejoin', 'off', true)"""
+
+# The facts of cases, as they were before the batch. Joined rather than `= ANY(..)`, which would look for every
+# account in every part of the ledger.
 FACTS = """
 SELECT account_id, kind, source, event_id, event_time, received_at, origin_topic, origin_partition,
-       origin_offset, event_key, money_id, amount, currency, money_at, debt_id, contract_id, stored
-FROM ledger WHERE account_id = ANY(:accounts)"""
+       origin_offset, money_id, amount, currency, money_at, debt_id, contract_id, stored
+FROM unnest(CAST(:accounts AS text[])) AS wanted (account_id) JOIN ledger USING (account_id)"""
 
 # What agencies were told of each placement.
 SAID = """
@@ -42,7 +46,8 @@ SELECT p.account_id, p.placement_id, p.told, p.suspended, r.placement_id IS NOT 
 FROM placement p LEFT JOIN recall r ON r.account_id = p.account_id AND r.placement_id = p.placement_id
 WHERE p.account_id = ANY(:accounts)"""
 
-# Adds the new events, and returns those that were there before with the digest they had.
+# Adds the new events, and returns those that were there before with the digest they had. Only for these the
+# ledger is looked at again: the accounts are locked, so what was refused is in sight.
 INSERT = """
 WITH fresh AS (
     INSERT INTO ledger (account_id, event_key, digest, kind, source, event_id, event_time, received_at,
@@ -55,8 +60,9 @@ WITH fresh AS (
     ON CONFLICT (account_id, event_key) DO NOTHING
     RETURNING account_id, event_key
 )
-SELECT i.seq, replace(l.digest::text, '-', '')
-FROM incoming i JOIN ledger l ON l.account_id = i.account_id AND l.event_key = i.event_key
+SELECT i.seq, (SELECT replace(l.digest::text, '-', '') FROM ledger l
+               WHERE l.account_id = i.account_id AND l.event_key = i.event_key)
+FROM incoming i
 WHERE NOT EXISTS (SELECT FROM fresh f WHERE f.account_id = i.account_id AND f.event_key = i.event_key)"""
 
 SAVE_PLACEMENTS = """

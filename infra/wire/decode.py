@@ -49,6 +49,23 @@ MoneyColumns = tuple[str, int, str, datetime, str | None, str | None]
 
 _STRUCTURED_ATTRIBUTES = ("specversion", "id", "source", "type", "time", "subject")
 
+_COLUMNS = ("amount", "currency", "debt_id", "contract_id")
+
+_WITHOUT_COLUMN = {
+    kind.number: tuple(
+        kind.payload.model_fields.keys() - {"account_id", *((*_COLUMNS, *kind.money) if kind.money else ())}
+    )
+    for kind in BY_NUMBER.values()
+}
+"""By type's number, the fields of its payload that are no column of the ledger."""
+
+_AS_STORED = {
+    kind.number: frozenset({"account_id", "method", "autopay", *_COLUMNS, *kind.money})
+    for kind in BY_NUMBER.values()
+    if kind.money
+}
+"""By number of a type that moves money, the fields that are read back as what the event holds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
@@ -114,6 +131,8 @@ def decode_stored(account_id: str, number: int, stored: str | None, money: Money
     if kind.money and money:
         columns = (kind.money[0], "amount", "currency", kind.money[1], "debt_id", "contract_id")
         data.update(zip(columns, money, strict=True))
+        if data.keys() <= _AS_STORED[number]:
+            return kind.event(**data)  # Was validated on its way in: most facts of a case are such.
     return _to_event(kind, kind.payload.model_validate(data))
 
 
@@ -261,11 +280,7 @@ def _to_event(kind: Kind, payload: models.Payload) -> Event:
 
 def _stored(kind: Kind, data: Json) -> str | None:
     """What the ledger keeps beside its columns: for money what is left over, mostly nothing; else all."""
-    known = kind.payload.model_fields
-    columns = {"account_id", *_COLUMNS, *kind.money} if kind.money else {"account_id"}
-    left = {
-        name: value for name, value in data.items() if name in known and name not in columns and value is not None
-    }
+    left = {name: value for name in _WITHOUT_COLUMN[kind.number] if (value := data.get(name)) is not None}
     return _ENCODER.encode(left) if left else None
 
 
@@ -274,9 +289,6 @@ def _money(kind: Kind, event: Event) -> MoneyColumns | None:
         return None
     money_id, at = getattr(event, kind.money[0]), getattr(event, kind.money[1])
     return (money_id, event.amount, event.currency, at, event.debt_id, event.contract_id)
-
-
-_COLUMNS = ("amount", "currency", "debt_id", "contract_id")
 
 
 def _fields(why: ValidationError) -> str:
