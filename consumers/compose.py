@@ -9,11 +9,13 @@ import os
 import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import tenacity
 from sqlalchemy.exc import ArgumentError
 
 from consumers.barrier import Barrier
+from consumers.clear import Clear
 from consumers.dispatch import Dispatch
 from consumers.doctor import Doctor
 from consumers.ingest import Ingest, Limits
@@ -33,6 +35,7 @@ from infra.logs import Logger
 from infra.metrics import Metrics
 from infra.policy_file import read_policy
 from infra.postgres import schema
+from infra.postgres.clearances import Clearances
 from infra.postgres.database import Database, DatabaseUnavailableError
 from infra.postgres.history import History
 from infra.postgres.ledger import Codec, Ledger
@@ -232,11 +235,24 @@ class House:
         return Listener(self.connection, topic, client_id=self._client_id())
 
     def barrier(self, policy: Policy) -> Barrier:
-        """What waits until all that was acknowledged is in the state. Raises BrokerUnavailableError."""
+        """What waits until all that was acknowledged is in the state. Raises SettingsError without a broker."""
         if self._horizon is None:
             self._horizon = Horizon(self.connection, INBOUND_TOPICS, client_id=self._client_id())
         return Barrier(
             horizon=self._horizon, streams=self.streams(), wait_seconds=policy.wait_for_streams.total_seconds()
+        )
+
+    def clear(self) -> Clear:
+        """Who answers before a transfer. Raises SettingsError without a broker."""
+        policy = self.policy()
+        return Clear(
+            barrier=self.barrier(policy),
+            ledger=self.ledger(),
+            clearances=Clearances(self.database()),
+            policy=policy,
+            now=utc_now,
+            new_id=new_id,
+            log=self.log,
         )
 
     def close(self) -> None:
@@ -267,6 +283,14 @@ class House:
 
     def _client_id(self) -> str:
         return f"handoff-guard-{self.role}-{socket.gethostname()}-{os.getpid()}"
+
+
+def new_id(now: datetime) -> str:
+    """An id that nobody can guess and that sorts by its time (RFC 9562, version 7): indexes grow at their end."""
+    milliseconds = int(now.timestamp() * 1000)
+    chance = int.from_bytes(os.urandom(10))
+    bits = (milliseconds << 80) | (0x7 << 76) | (chance >> 4 & ((1 << 12) - 1)) << 64
+    return str(UUID(int=bits | (0b10 << 62) | (chance >> 16 & ((1 << 62) - 1))))
 
 
 def utc_now() -> datetime:

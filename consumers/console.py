@@ -5,7 +5,9 @@ Used by `consumers.main` and the modules that add commands to it.
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 import sys
 from collections.abc import Iterable
 
@@ -32,3 +34,11 @@ def answer(data: object, words: Iterable[str], *, as_json: bool) -> None:
         return
     for line in words:
         say(line)
+
+
+def who() -> str:
+    """Who gives this command, for the record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # In a container the user often has no name.
+        return f"uid {os.getuid()}"

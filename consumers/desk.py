@@ -6,23 +6,21 @@ Added to the command line by `consumers.main`. Each reads arguments, asks one pa
 from __future__ import annotations
 
 import argparse
-import getpass
 import logging
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from consumers import doctor, quarantine_report, story_report, streams
+from consumers import check, doctor, quarantine_report, story_report, streams
 from consumers.barrier import BehindError
 from consumers.checks import State
 from consumers.compose import House, utc_now
-from consumers.console import EXIT_WRONG, answer, complain
+from consumers.console import EXIT_WRONG, answer, complain, who
 from consumers.story import tell_story
 from domain.policy import Policy
 from infra import logs
-from infra.kafka.errors import BrokerUnavailableError
 from infra.postgres.quarantine import Held
 from infra.settings import Settings, SettingsError
 
@@ -44,6 +42,14 @@ def add_commands(commands: Commands) -> None:
     )
     why = _add(commands, "why", _why, "the story of an account, and who acts next")
     why.add_argument("account", metavar="ACCOUNT")
+    ask = _add(commands, "check", _check, "ask whether a debt may be placed now")
+    ask.add_argument("account", metavar="ACCOUNT")
+    ask.add_argument("debt", metavar="DEBT")
+    ask.add_argument("agency", metavar="AGENCY")
+    ask.add_argument("--referral", type=Path, metavar="FILE", help="state the debt: data of debt.referred, as JSON")
+    confirm = _add(commands, "confirm", _confirm, "register a placement under a clearance, where that still holds")
+    confirm.add_argument("clearance", metavar="CLEARANCE")
+    confirm.add_argument("placement", metavar="PLACEMENT")
     _add_streams(commands.add_parser("streams", help="the inbound streams as they are read"))
     _add_quarantine(commands.add_parser("quarantine", help="the events that could not be applied"))
 
@@ -73,7 +79,7 @@ def _add_quarantine(parser: argparse.ArgumentParser) -> None:
     drop.add_argument(
         "--reason", type=_words, required=True, help="why, for whoever asks later; no customer's data"
     )
-    drop.add_argument("--by", type=_words, default=_who(), help="who says so (default: %(default)s)")
+    drop.add_argument("--by", type=_words, default=who(), help="who says so (default: %(default)s)")
 
 
 def _add(commands: Commands, name: str, run: Command, help_text: str) -> argparse.ArgumentParser:
@@ -96,13 +102,6 @@ def _words(text: str) -> str:
     if not text.isprintable() or not text.strip() or len(text) > WORDS_MAX_CHARACTERS:
         raise argparse.ArgumentTypeError(f"must be 1 to {WORDS_MAX_CHARACTERS} printable characters")
     return text
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # In a container the user often has no name.
-        return f"uid {os.getuid()}"
 
 
 def _doctor(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -137,11 +136,21 @@ def _behind(house: House, policy: Policy) -> str | None:
     """Why not all that was acknowledged before now may be in the state; None once it is."""
     try:
         house.barrier(policy).cross()
-    except (BehindError, BrokerUnavailableError) as why:
+    except BehindError as why:
         return str(why)
     except SettingsError:
         return "no broker is named, so nobody could say how far the streams go"
     return None
+
+
+def _check(arguments: argparse.Namespace, settings: Settings) -> int:
+    with _house("check", settings) as house:
+        return check.ask(arguments, house)
+
+
+def _confirm(arguments: argparse.Namespace, settings: Settings) -> int:
+    with _house("confirm", settings) as house:
+        return check.confirm(arguments, house)
 
 
 def _streams_list(arguments: argparse.Namespace, settings: Settings) -> int:

@@ -98,8 +98,9 @@ class Story:
 def tell_story(history: AccountHistory, policy: Policy, now: datetime, *, behind: str | None = None) -> Story:
     """The story of an account as of now."""
     holds = tuple(one for one in history.set_aside if one.dropped is None)
-    is_behind = behind is not None or bool(history.stopped_topics)
-    debts = tuple(_debts(history, policy, now, quarantined=bool(holds), behind=is_behind))
+    stopped = [f"the stream {topic} is stopped" for topic in history.stopped_topics]
+    missing = "; ".join(stopped) or behind
+    debts = tuple(_debts(history, policy, now, quarantined=bool(holds), behind=missing))
     placements = tuple(_placements(history, policy, now))
     paid_and_placed, verdict = _verdict(history, debts, placements, policy, behind)
     return Story(
@@ -186,7 +187,7 @@ def _set_aside_lines(one: SetAside) -> Iterator[Line]:
 
 
 def _debts(
-    history: AccountHistory, policy: Policy, now: datetime, *, quarantined: bool, behind: bool
+    history: AccountHistory, policy: Policy, now: datetime, *, quarantined: bool, behind: str | None
 ) -> Iterator[DebtNow]:
     account, said = history.case.account, history.case.said
     owed = balances(account, policy.debt)

@@ -92,7 +92,8 @@ class Question:
     policy: Policy
     now: datetime
     quarantined: bool = False
-    behind: bool = False
+    behind: str | None = None
+    """Why not all that was acknowledged before the question may be known; None where all is."""
 
 
 def answer(question: Question) -> Answer:
@@ -101,7 +102,8 @@ def answer(question: Question) -> Answer:
     if question.quarantined:
         reasons.append(Reason(Code.ACCOUNT_QUARANTINED, "An event of this account could not be applied."))
     if question.behind:
-        reasons.append(Reason(Code.STREAM_BEHIND, "What was paid until now can't be known at the moment."))
+        message = "What was paid until now can't be known at the moment."
+        reasons.append(Reason(Code.STREAM_BEHIND, message, (question.behind,)))
     debt = question.account.debts.get(question.debt_id)
     if debt is None or debt.statement is None:
         reasons.append(Reason(Code.DEBT_UNKNOWN, "No such debt was referred on this account."))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from typing import cast
@@ -23,6 +24,7 @@ from domain.events import RawRecord
 from domain.policy import Policy
 from infra import logs
 from infra.kafka.cluster import Cluster
+from infra.kafka.connection import Connection
 from infra.kafka.source import Polled, Source
 from infra.metrics import Metrics
 from infra.postgres import schema
@@ -98,6 +100,16 @@ def arrive(database: Database) -> Arrive:
         worker(database, policy, now or day(9)).take(Polled(list(records), {}))
 
     return take
+
+
+@pytest.fixture
+def caught_up(database: Database, parts: real_parts.Parts) -> None:
+    """Every inbound topic is there on the session's Kafka, and read to its end in the fresh database."""
+    with closing(Cluster(Connection(parts.bootstrap_servers), client_id="tests")) as cluster:
+        cluster.create(dict.fromkeys(INBOUND_TOPICS, 1), replication_factor=1)
+        seen = cluster.look(INBOUND_TOPICS)
+        at_end = {topic: replace(one, starts=one.ends) for topic, one in seen.items() if one is not None}
+        Streams(database).register(cluster.cluster_id(), at_end)
 
 
 def worker(database: Database, policy: Policy, now: datetime) -> Ingest:

@@ -19,7 +19,6 @@ from kafka.protocol.metadata import MetadataRequest
 from domain.horizon import Led, View, doubt
 from domain.streams import Seen
 from infra.kafka.connection import Connection
-from infra.kafka.errors import as_unavailable
 from infra.kafka.source import Place
 
 LATEST = -1
@@ -31,9 +30,6 @@ OFFSET_EPOCHS_FROM = 4
 
 ASK_TIMEOUT_MS = 1_000
 """For one broker; the others are asked at the same time."""
-
-BOOTSTRAP_TIMEOUT_MS = 2_000
-"""To find the first broker; whoever asks waits for an answer meanwhile."""
 
 PAUSE_SECONDS = 0.02
 """Between tries: a new leader is known to the others within some ten milliseconds."""
@@ -51,13 +47,9 @@ class Horizon:
 
     def __init__(self, connection: Connection, topics: Sequence[str], *, client_id: str) -> None:
         self._topics = list(topics)
-        time_outs = {"request_timeout_ms": ASK_TIMEOUT_MS, "bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS}
-        with as_unavailable():
-            self._admin = KafkaAdminClient(**{**connection.options(client_id), **time_outs})
-        # A frozen broker's host takes connections on which nothing answers: as long as an answer, not 10 to 30 s.
-        manager = self._admin._manager  # noqa: SLF001 # See the module's head; clients don't take these.
-        manager.config["socket_connection_setup_timeout_ms"] = ASK_TIMEOUT_MS
-        manager.config["socket_connection_setup_timeout_max_ms"] = ASK_TIMEOUT_MS
+        time_outs = {"request_timeout_ms": ASK_TIMEOUT_MS, "bootstrap_timeout_ms": ASK_TIMEOUT_MS}
+        self._options = {**connection.options(client_id), **time_outs}
+        self._client: KafkaAdminClient | None = None
         self._leaders: dict[Place, int] = {}
         self._min_insync: dict[str, int] = {}
         self._settings_until = 0.0
@@ -75,7 +67,19 @@ class Horizon:
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._admin.close()
+        if self._client is not None:
+            self._client.close()
+
+    @property
+    def _admin(self) -> KafkaAdminClient:
+        """The library's client, connected at the first look."""
+        if self._client is None:
+            client = KafkaAdminClient(**self._options)
+            # A frozen broker's host takes connections on which nothing answers: as long as an answer, not 10 s.
+            client._manager.config["socket_connection_setup_timeout_ms"] = ASK_TIMEOUT_MS  # noqa: SLF001 # As above.
+            client._manager.config["socket_connection_setup_timeout_max_ms"] = ASK_TIMEOUT_MS  # noqa: SLF001 # As above.
+            self._client = client
+        return self._client
 
     def _look_once(self) -> dict[str, Seen]:
         self._read_settings()

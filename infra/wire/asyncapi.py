@@ -54,7 +54,7 @@ levels deep. A number without a fraction is a whole number to JSON Schema also w
 guard refuses that. The components of a debt add up to its amount. No text holds half of a surrogate pair, and no id
 a hidden character beyond U+FFFF. Limits on a set count what is different in it.
 
-The topic `guard.decisions` is reserved: nothing is written to it yet."""
+The topic `guard.decisions` carries each clearance as it was answered; its payload may still change."""
 
 TOPICS = {
     PAYMENTS: "Payments and credits, said by billing.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -13,12 +12,9 @@ from consumers.console import EXIT_UNAVAILABLE, EXIT_USAGE, EXIT_WRONG
 from consumers.main import main
 from domain.recall import recall_id_of
 from infra.embedded import free_ports
-from infra.kafka.cluster import Cluster
-from infra.kafka.connection import Connection
 from infra.postgres.database import Database
 from infra.postgres.quarantine import Held, Quarantine
 from infra.postgres.streams import Streams
-from infra.wire.kinds import INBOUND_TOPICS
 from tests.builders import ACCOUNT
 from tests.conftest import CLUSTER_ID, Arrive
 from tests.parts import Parts
@@ -43,16 +39,6 @@ def held(arrive: Arrive, database: Database) -> Held:
     arrive(referral(), placement(), payment(key="somebody-else"))
     (one,) = Quarantine(database).waiting()
     return one
-
-
-@pytest.fixture
-def caught_up(database: Database, parts: Parts) -> None:
-    """Every inbound topic is there, and read to its end."""
-    with closing(Cluster(Connection(parts.bootstrap_servers), client_id="tests")) as cluster:
-        cluster.create(dict.fromkeys(INBOUND_TOPICS, 1), replication_factor=1)
-        seen = cluster.look(INBOUND_TOPICS)
-        at_end = {topic: replace(one, starts=one.ends) for topic, one in seen.items() if one is not None}
-        Streams(database).register(cluster.cluster_id(), at_end)
 
 
 class TestWhy:

@@ -57,6 +57,10 @@ RECALLED = {"l-1": Said(100_00, recalled=True)}
 GRACE = LENIENT.debt.snapshot_grace
 
 
+BEHIND = "billing.payments/0 is read up to 3 of 4"
+"""Why not all may be known."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One row of a table: what is known, what is asked, and the codes that are the answer."""
@@ -69,7 +73,7 @@ class Row:
     debt_id: str = "d-1"
     said: Mapping[str, Said] = field(default_factory=dict)
     quarantined: bool = False
-    behind: bool = False
+    behind: str | None = None
 
     def answer(self) -> Answer:
         """The answer to this row's question."""
@@ -131,7 +135,7 @@ ROWS = [
     Row("nothing against it", "", [referred()]),
     # ACCOUNT_QUARANTINED, STREAM_BEHIND
     Row("an event in quarantine", "ACCOUNT_QUARANTINED", [referred()], quarantined=True),
-    Row("streams behind", "STREAM_BEHIND", [referred()], behind=True),
+    Row("streams behind", "STREAM_BEHIND", [referred()], behind=BEHIND),
     # DEBT_UNKNOWN
     Row("no such debt", "DEBT_UNKNOWN", [referred()], debt_id="d-2"),
     Row("only paid", "DEBT_UNKNOWN", [paid(debt_id="d-1")]),
@@ -424,7 +428,7 @@ AGAINST: list[Event | Recorded] = [
 )
 def test_all_reasons_that_apply_are_listed_in_order(events: list[Event | Recorded], missing: str) -> None:
     """A debt with everything against it gets every reason, in the contract's order, but those that exclude it."""
-    actual = Row("", "", events, STRICT, quarantined=True, behind=True).answer()
+    actual = Row("", "", events, STRICT, quarantined=True, behind=BEHIND).answer()
 
     expected = [code for code in Code if code not in missing.split()]
     assert expected == [reason.code for reason in actual.reasons]
@@ -432,7 +436,7 @@ def test_all_reasons_that_apply_are_listed_in_order(events: list[Event | Recorde
 
 def test_an_unknown_debt_gets_no_reason_that_needs_it() -> None:
     """What holds the account stands before an unknown debt, and nothing after it."""
-    actual = Row("", "", [*AGAINST], STRICT, debt_id="d-7", quarantined=True, behind=True).answer()
+    actual = Row("", "", [*AGAINST], STRICT, debt_id="d-7", quarantined=True, behind=BEHIND).answer()
 
     expected = [Code.ACCOUNT_QUARANTINED, Code.STREAM_BEHIND, Code.DEBT_UNKNOWN]
     assert expected == [reason.code for reason in actual.reasons]
@@ -477,8 +481,8 @@ MOSCOW = replace(LENIENT, timezone=ZoneInfo("Europe/Moscow"))
             Reason(Code.ACCOUNT_QUARANTINED, "An event of this account could not be applied."),
         ),
         (
-            Row("", "", [referred()], behind=True),
-            Reason(Code.STREAM_BEHIND, "What was paid until now can't be known at the moment."),
+            Row("", "", [referred()], behind=BEHIND),
+            Reason(Code.STREAM_BEHIND, "What was paid until now can't be known at the moment.", (BEHIND,)),
         ),
         (Row("", "", []), Reason(Code.DEBT_UNKNOWN, "No such debt was referred on this account.")),
         (

@@ -136,13 +136,13 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def test_every_topic_is_a_channel_with_its_types() -> None:
-    """The topics are those that are read and written, each with its types; the reserved one is only in words."""
+    """The topics are those that are read and written, each with its types; decisions are only in words yet."""
     expected = {topic: [kind.type for kind in kinds.KINDS if kind.topic == topic] for topic in kinds.INBOUND_TOPICS}
     expected |= {kinds.RECALLS: list(PAYLOADS), kinds.QUARANTINE: ["quarantined"]}
 
     assert expected == {topic: list(one["messages"]) for topic, one in CONTRACT["channels"].items()}
     assert expected.keys() == {*kinds.INBOUND_TOPICS, *kinds.OUTBOUND_TOPICS} - {kinds.DECISIONS}
-    assert f"`{kinds.DECISIONS}` is reserved" in CONTRACT["info"]["description"]
+    assert f"`{kinds.DECISIONS}` carries each clearance" in CONTRACT["info"]["description"]
 
 
 def test_every_topic_is_read_or_written() -> None:
