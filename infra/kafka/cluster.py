@@ -40,7 +40,7 @@ class Cluster:
 
     def __init__(self, connection: Connection, *, client_id: str) -> None:
         with as_unavailable():
-            self._admin = KafkaAdminClient(**connection.options(client_id), bootstrap_timeout_ms=REQUEST_TIMEOUT_MS)
+            self._admin = KafkaAdminClient(**connection.options(client_id))
 
     def cluster_id(self) -> str:
         """The cluster's own identity."""

@@ -26,6 +26,7 @@ class Connection:
             "bootstrap_servers": self.bootstrap_servers.split(","),
             "client_id": client_id,
             "request_timeout_ms": REQUEST_TIMEOUT_MS,
+            "bootstrap_timeout_ms": REQUEST_TIMEOUT_MS,
             "reconnect_backoff_max_ms": 1_000,
             "security_protocol": self.security_protocol,
         }

@@ -52,7 +52,8 @@ class Publisher:
 
     def publish(self, records: Sequence[Publishable]) -> list[bool]:
         """Send these in their order; says of each whether it was acknowledged."""
-        waiting = [self._send(record) for record in records]
+        away: set[str] = set()
+        waiting = [self._send(record, away) for record in records]
         with contextlib.suppress(KafkaTimeoutError):  # What is not out by then is reported as not sent.
             self._producer.flush(timeout=DELIVERY_TIMEOUT_MS / 1000)
         return [future is not None and future.is_done and future.succeeded() for future in waiting]
@@ -61,10 +62,16 @@ class Publisher:
         """Let go of the connections."""
         self._producer.close(timeout=5)
 
-    def _send(self, record: Publishable) -> Any:  # `Any`: the library has no types.
+    def _send(self, record: Publishable, away: set[str]) -> Any:  # `Any`: the library has no types.
+        """Hand one record over; a topic that nothing is known of is waited for once in a batch, not by each."""
+        if record.topic in away:
+            return None
         try:
             return self._producer.send(
                 record.topic, key=record.key or None, value=record.value, headers=list(record.headers)
             )
+        except KafkaTimeoutError:
+            away.add(record.topic)
+            return None
         except KafkaError:
             return None  # Reported as not sent, like one that the broker refused.

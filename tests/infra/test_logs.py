@@ -1,0 +1,56 @@
+"""Logs: one JSON object a line with a stable `event` key, whatever is logged."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from infra import logs
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """The set-up of logging is the process's own: put back what was there."""
+    root, kafka = logging.getLogger(), logging.getLogger("kafka")
+    before = (root.handlers[:], root.level, kafka.level)
+    yield
+    structlog.reset_defaults()
+    root.handlers[:], root.level, kafka.level = before
+
+
+def test_each_line_is_one_object_with_its_event(capsys: pytest.CaptureFixture[str]) -> None:
+    """Line breaks and errors stay inside it."""
+    log = logs.configure(role="ingest")
+
+    log.info("recall.requested", recall_id="r-1", detail="two\nlines")
+    try:
+        int("what\nhappened")
+    except ValueError:
+        log.exception("worker.failed")
+
+    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert {name: first[name] for name in first.keys() - {"timestamp"}} == {
+        "event": "recall.requested",
+        "level": "info",
+        "role": "ingest",
+        "recall_id": "r-1",
+        "detail": "two\nlines",
+    }
+    assert (second["event"], second["level"]) == ("worker.failed", "error")
+    assert "ValueError: invalid literal" in second["exception"].splitlines()[-1]
+
+
+def test_what_is_under_the_level_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """The level is the one that was set; nothing goes to standard output, which is for answers."""
+    log = logs.configure(role="ingest", level="WARNING")
+
+    log.info("quiet")
+    log.warning("loud")
+
+    written = capsys.readouterr()
+    assert [json.loads(line)["event"] for line in written.err.splitlines()] == ["loud"]
+    assert written.out == ""
