@@ -308,7 +308,7 @@ class Ingest:
         entries = [one for one in decoded if isinstance(one, Decoded)]
         outcomes = (("applied", loaded.fresh), ("duplicate", loaded.duplicates), ("quarantined", loaded.conflicts))
         for outcome_name, numbers in outcomes:
-            events.update((entries[number].recorded.origin.topic, outcome_name) for number in numbers)
+            events.update((entries[number].origin.topic, outcome_name) for number in numbers)
         for (topic, outcome_name), count in events.items():
             self._metrics.events.labels(topic, outcome_name).inc(count)
         for episode in outcome.episodes:

@@ -7,6 +7,7 @@ settings, 3 the database or broker is away, 70 a worker stalled and wants to be 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import signal
 import sys
@@ -27,6 +28,9 @@ from infra.policy_file import PolicyError
 from infra.postgres.database import DatabaseUnavailableError
 from infra.postgres.schema import SchemaError
 from infra.settings import Settings, SettingsError, read_settings
+
+GC_THRESHOLD_OBJECTS = 200_000
+"""New objects before the collector looks: some batches' worth. The default of 700 cost a tenth of the time."""
 
 Command = Callable[[argparse.Namespace, Settings], int]
 
@@ -116,8 +120,17 @@ def _up(_arguments: argparse.Namespace, settings: Settings) -> int:
 def _ingest(_arguments: argparse.Namespace, settings: Settings) -> int:
     stop = _until_told_to_stop()
     house = _role("ingest", settings)
-    house.ingest().run(stop)
+    worker = house.ingest()
+    _tune_interpreter()
+    worker.run(stop)
     return 0
+
+
+def _tune_interpreter() -> None:
+    """Fit the interpreter to batches: a batch's objects are many, hold no cycles, and go when it is done."""
+    gc.collect()
+    gc.freeze()  # What is there by now stays.
+    gc.set_threshold(GC_THRESHOLD_OBJECTS, 20, 100)
 
 
 def _dispatch(_arguments: argparse.Namespace, settings: Settings) -> int:

@@ -204,9 +204,8 @@ S = TypeVar("S", bound=_Stamped)
 Fact = TypeVar("Fact")
 
 
-def opens_case(recorded: Recorded) -> bool:
-    """Whether from this event on the account's money can matter to an agency: it is referred or placed."""
-    return isinstance(recorded.event, DebtReferred | PlacementOpened)
+OPENING = (DebtReferred, PlacementOpened)
+"""The events from which on an account's money can matter to an agency: it is referred or placed."""
 
 
 def from_events(account_id: str, recorded: Iterable[Recorded]) -> Account:

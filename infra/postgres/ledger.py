@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from domain.account import Account, from_events, opens_case
+from domain.account import Account, from_events
 from domain.episode import Episode
 from domain.events import Event, Origin, RawRecord, Recorded
 from domain.recall import RecallRequested, Said
@@ -38,18 +38,23 @@ MoneyColumns = tuple[str, int, str, datetime, str | None, str | None]
 class Entry(Protocol):
     """A decoded event as the ledger stores it."""
 
-    @property
-    def recorded(self) -> Recorded: ...
-    @property
-    def account_id(self) -> str: ...
+    account_id: str
+    source: str
+    id: str
+    time: datetime
+    origin: Origin
+    digest: bytes
+    stored: str | None
+    money: MoneyColumns | None
+
     @property
     def number(self) -> int: ...
     @property
-    def digest(self) -> bytes: ...
+    def topic(self) -> str:
+        """On which events of its type come."""
+
     @property
-    def stored(self) -> str | None: ...
-    @property
-    def money(self) -> MoneyColumns | None: ...
+    def opens_case(self) -> bool: ...
 
 
 class OutboxRecord(Protocol):
@@ -181,19 +186,19 @@ class Batch:
         twins: list[tuple[int, int]] = []
         rows = io.StringIO()
         for number, entry in enumerate(entries):
-            key = _event_key(entry.recorded.source, entry.recorded.id)
+            key = _event_key(entry.source, entry.id)
             original = first.setdefault((entry.account_id, key), number)
             if original != number:
                 twins.append((number, original))
             else:
-                rows.write(self._row(number, key, entry))
+                rows.write(_row(number, key, entry))
         rows.seek(0)
         locked = self._execute(sql.LOCK, accounts=_text_array({entry.account_id for entry in entries}))
         cases = {str(account_id) for account_id, has_case in locked if has_case}
         self._execute(sql.INCOMING)
         with raw(self._connection).cursor() as cursor:
             cursor.copy_expert(sql.COPY, rows)
-        opening = {entry.account_id for entry in entries if opens_case(entry.recorded)}
+        opening = {entry.account_id for entry in entries if entry.opens_case}
         loaded = self.load(sorted(cases | opening)) if cases or opening else {}
         if opening - cases:
             self._execute(sql.OPEN_CASES, accounts=sorted(opening - cases))
@@ -274,24 +279,6 @@ class Batch:
             topic = row[6] or self._codec.topic_of(row[1])
             yield row[0], Recorded(event, row[2], row[3], row[4], Origin(topic, row[7], row[8], row[5]))
 
-    def _row(self, number: int, key: bytes, entry: Entry) -> str:
-        recorded = entry.recorded
-        origin = recorded.origin
-        topic = r"\N" if origin.topic == self._codec.topic_of(entry.number) else _escaped(origin.topic)
-        money = "\\N\t\\N\t\\N\t\\N\t\\N\t\\N"
-        if entry.money is not None:
-            money_id, amount, currency, at, debt_id, contract_id = entry.money
-            money = (
-                f"{_escaped(money_id)}\t{amount}\t{currency}\t{at.isoformat()}"
-                f"\t{_escaped(debt_id)}\t{_escaped(contract_id)}"
-            )
-        return (
-            f"{number}\t{_escaped(entry.account_id)}\t{key.hex()}\t{entry.digest.hex()}\t{entry.number}"
-            f"\t{_escaped(recorded.source)}\t{_escaped(recorded.id)}\t{recorded.time.isoformat()}"
-            f"\t{origin.received_at.isoformat()}\t{topic}\t{origin.partition}\t{origin.offset}"
-            f"\t{money}\t{_escaped(entry.stored)}\n"
-        )
-
     def _quarantine(self, quarantined: list[Quarantined]) -> list[int]:
         rows = [_quarantine_row(number, one) for number, one in enumerate(quarantined)]
         made = {int(seq): int(made_id) for seq, made_id in self._execute(sql.QUARANTINE, rows=_rows(rows))}
@@ -318,6 +305,8 @@ def _sorted_out(
 ) -> Loaded:
     """Tell new entries from those known before (`known`: their stored digests) or twice in the batch."""
     loaded = Loaded(cases, [], [], [])
+    if not twins and not known:
+        return Loaded(cases, list(range(len(entries))), [], [])
     original_of = dict(twins)
     for number, entry in enumerate(entries):
         twin = original_of.get(number)
@@ -341,11 +330,21 @@ def _text_array(texts: Iterable[str]) -> str:
     return '{"' + '","'.join(quoted) + '"}' if quoted else "{}"
 
 
-def _escaped(text: str | None) -> str:
-    # COPY's text format: only the backslash can stand in what we store, control characters are refused.
-    if text is None:
-        return r"\N"
-    return text.replace("\\", "\\\\") if "\\" in text else text
+def _row(number: int, key: bytes, entry: Entry) -> str:
+    """A line for COPY, in which nothing between two tabs is NULL: no text that we keep is empty."""
+    origin = entry.origin
+    topic = "" if origin.topic == entry.topic else origin.topic
+    money = "\t\t\t\t\t"
+    if entry.money is not None:
+        money_id, amount, currency, at, debt_id, contract_id = entry.money
+        money = f"{money_id}\t{amount}\t{currency}\t{at.isoformat()}\t{debt_id or ''}\t{contract_id or ''}"
+    row = (
+        f"{number}\t{entry.account_id}\t{key.hex()}\t{entry.digest.hex()}\t{entry.number}\t{entry.source}"
+        f"\t{entry.id}\t{entry.time.isoformat()}\t{origin.received_at.isoformat()}\t{topic}\t{origin.partition}"
+        f"\t{origin.offset}\t{money}\t{entry.stored or ''}\n"
+    )
+    # Only the backslash means something to COPY: control characters are refused in ids, and escaped in JSON.
+    return row.replace("\\", "\\\\") if "\\" in row else row
 
 
 def _rows(rows: Iterable[Mapping[str, object]]) -> str:

@@ -12,7 +12,7 @@ CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
     contract_id text, stored text
 ) ON COMMIT DELETE ROWS"""
 
-COPY = "COPY incoming FROM STDIN"
+COPY = "COPY incoming FROM STDIN WITH (NULL '')"
 
 # Every account of the batch is made where it is new and locked where it is not: ON CONFLICT DO UPDATE locks
 # also the rows that its WHERE leaves alone. Those with a case are written as they are, to be returned: as the

@@ -202,7 +202,6 @@ class TestRequeue:
         assert rows(database, "SELECT count(*) FROM recall") == [(0,)]
         assert rows(database, "SELECT count(*) FROM ledger WHERE event_id = 'p-1'") == [(0,)]
 
-
     def test_an_event_that_our_code_fails_on_stays_and_the_others_go_on(
         self, arrive: Arrive, database: Database, quarantine: Quarantine, requeue: Requeue
     ) -> None:

@@ -7,7 +7,7 @@ from itertools import permutations
 
 import pytest
 
-from domain.account import Account, Dispute, Notice, Payment, Plan, apply, from_events, opens_case
+from domain.account import OPENING, Account, Dispute, Notice, Payment, Plan, apply, from_events
 from domain.events import (
     Channel,
     ChannelsChosen,
@@ -317,4 +317,4 @@ def test_an_account_without_events_knows_nothing() -> None:
 )
 def test_a_case_begins_with_a_referral_or_a_placement(event: Event, expected: bool) -> None:
     """Only a debt that is referred or placed makes an account's money matter to an agency."""
-    assert expected == opens_case(recorded(event))
+    assert expected == isinstance(event, OPENING)
