@@ -12,7 +12,7 @@ from typing import Any
 
 from kafka import IsolationLevel, KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
-from kafka.errors import TopicAlreadyExistsError
+from kafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from domain.streams import Seen
 from infra.kafka.connection import REQUEST_TIMEOUT_MS, Connection
@@ -147,7 +147,12 @@ class Cluster:
         self._admin.close()
 
     def _described(self, topics: Sequence[str]) -> list[dict[str, Any]]:  # `Any`: as the library gives it.
-        return [one for one in self._admin.describe_topics(list(topics)) if not one["error_code"]]
+        found = self._admin.describe_topics(list(topics))
+        for one in found:
+            # Only a topic that is not there is missing; one that we may not see, say, is for another try.
+            if one["error_code"] not in {0, UnknownTopicOrPartitionError.errno}:
+                raise for_code(one["error_code"])(one["name"])
+        return [one for one in found if not one["error_code"]]
 
     def _offsets(
         self,

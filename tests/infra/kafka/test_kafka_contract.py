@@ -144,6 +144,11 @@ class TestSource:
 class TestCluster:
     """What the cluster says of topics."""
 
+    def test_a_topic_that_can_not_be_looked_at_is_not_missing(self, cluster: Cluster) -> None:
+        """To take it for missing would stop its stream until a person comes; it may be seen at the next look."""
+        with pytest.raises(BrokerUnavailableError):
+            cluster.look(["no/name"])
+
     def test_a_missing_topic_is_none_and_its_neighbour_is_seen(self, cluster: Cluster, topic: str) -> None:
         """One answer for both."""
         seen = cluster.look([topic, "none-such"])
