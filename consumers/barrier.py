@@ -31,7 +31,8 @@ class Barrier:
 
     def __init__(self, *, horizon: Horizon, streams: Streams, wait_seconds: float) -> None:
         self._wait_seconds = wait_seconds
-        self._ends = Shared(lambda: horizon.look(deadline_seconds=wait_seconds))
+        # Half of the wait, so that who comes during a look that fails has the time for one of his own.
+        self._ends = Shared(lambda: horizon.look(deadline_seconds=wait_seconds / 2))
         self._registered = Shared(streams.registered)
 
     def cross(self) -> None:
@@ -42,13 +43,30 @@ class Barrier:
         """
         until = time.monotonic() + self._wait_seconds
         try:
-            ends = self._ends.get(until)
-            while why := _missing(ends, self._registered.get(until)):
-                if time.monotonic() + PAUSE_SECONDS > until:
-                    raise BehindError(why)
-                time.sleep(PAUSE_SECONDS)
+            before = self._registered.get(until)
+            ends = self._certain_ends(until)
+            if why := _cut_short(ends, before):
+                raise BehindError(why)
+            if _missing(ends, before):
+                self._wait(ends, until)
         except (UncertainError, TimeoutError) as why:
             raise BehindError(str(why)) from why
+
+    def _wait(self, ends: Mapping[str, Seen], until: float) -> None:
+        """Return once the positions have reached these ends."""
+        while why := _missing(ends, self._registered.get(until)):
+            if time.monotonic() + PAUSE_SECONDS > until:
+                raise BehindError(why)
+            time.sleep(PAUSE_SECONDS)
+
+    def _certain_ends(self, until: float) -> Mapping[str, Seen]:
+        """What a look saw that began after this call; another is taken while there is time."""
+        while True:
+            try:
+                return self._ends.get(until)
+            except UncertainError:
+                if time.monotonic() + PAUSE_SECONDS > until:
+                    raise
 
 
 class Shared(Generic[T]):
@@ -91,6 +109,22 @@ def _outcome_of(look: Callable[[], T]) -> Callable[[], T]:
 
         return again
     return lambda: seen
+
+
+def _cut_short(ends: Mapping[str, Seen], registered: Mapping[str, Registered]) -> str | None:
+    """Which log now ends before what was read of it already, and where; None where none does.
+
+    The brokers lost its end, as in a power cut before their disks had it. What they acknowledge from then on takes
+    the places of what was lost, and so would pass for read.
+    """
+    for topic, known in registered.items():
+        seen = ends.get(topic)
+        if seen is None or seen.topic_id != known.kept.topic_id:
+            continue
+        for partition, position in known.kept.positions.items():
+            if position > seen.ends.get(partition, position):
+                return f"{topic}/{partition} ends at {seen.ends[partition]}, but was read up to {position}"
+    return None
 
 
 def _missing(ends: Mapping[str, Seen], registered: Mapping[str, Registered]) -> str | None:

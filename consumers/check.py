@@ -10,21 +10,36 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from consumers.clear import Asked, Confirmed, Refused, Void
+from pydantic import ValidationError
+
+from consumers.clear import Asked, Clear, Confirmed, Confirming, Refused, Void
 from consumers.compose import House
-from consumers.console import EXIT_USAGE, EXIT_WRONG, answer, complain, who
+from consumers.terminal import EXIT_USAGE, EXIT_WRONG, answer, complain, who
 from domain.clearance import Decision
 from domain.words import amount_in_words
 from infra.postgres.clearances import Given
-from infra.wire.clearances import About
+from infra.wire.clearances import encode_confirmation, encode_reasons
+from infra.wire.questions import Question, in_words
 
 
 def ask(arguments: argparse.Namespace, house: House) -> int:
-    """Ask, and where the answer is clear and a placement is named, confirm it."""
+    """Ask for one debt, or for each line of a file."""
+    if arguments.batch is not None:
+        from consumers.check_file import ask_file  # noqa: PLC0415 # Only here are a bar and the API's words needed.
+
+        return ask_file(arguments, house, _clear(house))
+    if arguments.agency is None:
+        complain("name ACCOUNT, DEBT and AGENCY, or --batch FILE")
+        return EXIT_USAGE
     referral = _referral(arguments.referral) if arguments.referral else None
-    clear = house.clear()
-    about = About(arguments.account, arguments.debt, arguments.agency)
-    given = clear.ask(Asked(about, who(), referral))
+    try:
+        question = Question(
+            account_id=arguments.account, debt_id=arguments.debt, agency_id=arguments.agency, referral=referral
+        )
+    except ValidationError as why:
+        complain(in_words(why))
+        return EXIT_USAGE
+    given = _clear(house).ask(Asked(question.about, who(), question.referral))
     if isinstance(given, Refused):
         complain(given.detail)
         return EXIT_USAGE
@@ -34,7 +49,7 @@ def ask(arguments: argparse.Namespace, house: House) -> int:
 
 def confirm(arguments: argparse.Namespace, house: House) -> int:
     """Register a placement under a clearance."""
-    result = house.clear().confirm(arguments.clearance, arguments.placement)
+    result = _clear(house).confirm(Confirming(arguments.clearance, arguments.placement))
     match result:
         case None:
             complain(f"{arguments.clearance} is no clearance")
@@ -44,8 +59,14 @@ def confirm(arguments: argparse.Namespace, house: House) -> int:
             return EXIT_WRONG
         case Confirmed():
             words = f"confirmed: placement {result.placement_id} of debt {result.given.debt_id}"
-            answer(_confirmed_as_json(result), [words], as_json=arguments.json)
+            confirmed = encode_confirmation(result.given.answer, result.placement_id, result.placed_at)
+            answer(confirmed, [words], as_json=arguments.json)
             return 0
+
+
+def _clear(house: House) -> Clear:
+    policy = house.policy()
+    return house.clear(policy, house.barrier(policy))
 
 
 def _referral(file: Path) -> dict[str, object]:
@@ -79,22 +100,5 @@ def _void_as_json(arguments: argparse.Namespace, void: Void) -> dict[str, object
         "placement_id": arguments.placement,
         "confirmed": False,
         "detail": void.detail,
-        "reasons": [
-            {"code": one.code, "message": one.message, "evidence": list(one.evidence)} for one in void.reasons
-        ],
-    }
-
-
-def _confirmed_as_json(confirmed: Confirmed) -> dict[str, object]:
-    given = confirmed.given
-    return {
-        "clearance_id": given.clearance_id,
-        "placement_id": confirmed.placement_id,
-        "confirmed": True,
-        "account_id": given.account_id,
-        "debt_id": given.debt_id,
-        "agency_id": given.agency_id,
-        "amount": given.outstanding,
-        "currency": given.currency,
-        "placed_at": confirmed.placed_at.isoformat(),
+        "reasons": encode_reasons(void.reasons),
     }

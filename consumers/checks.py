@@ -5,12 +5,14 @@ Called by `consumers.doctor`, which does the looking. A finding that is not `ok`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from domain.streams import Stop
 from infra.kafka.cluster import TopicFacts
+from infra.postgres.deliveries import Standing
 from infra.postgres.inspection import ServerFacts
 from infra.postgres.outbox import Pending
 from infra.postgres.streams import Registered
@@ -276,6 +278,28 @@ def outbox(pending: Pending, now: datetime) -> Finding:
     if waits > WAITS_LONG:
         return Finding("outbox", State.FAIL, words, "handoff-guard dispatch")
     return Finding("outbox", State.OK, words)
+
+
+def agencies(standing: Sequence[Standing], now: datetime) -> Finding:
+    """Agencies that have another way than Kafka are reached."""
+    away = [one for one in standing if one.open_until is not None]
+    stuck = [one for one in standing if one.open_until is None and one.stuck]
+    if not away and not stuck:
+        waiting = sum(one.waiting for one in standing)
+        return Finding("agencies", State.OK, f"none is away; {waiting} messages wait")
+    words = "; ".join(
+        f"{what}: {', '.join(sorted({one.agency_id for one in some}))}{_waiting(some, now)}"
+        for what, some in (("not reached, or it refuses all", away), ("does not take some", stuck))
+        if some
+    )
+    return Finding("agencies", State.WARN, words, "handoff-guard agencies")
+
+
+def _waiting(standing: Sequence[Standing], now: datetime) -> str:
+    oldest = min((one.oldest for one in standing if one.oldest is not None), default=None)
+    if oldest is None:
+        return ""
+    return f", {sum(one.waiting for one in standing)} messages wait, the oldest for {_span(now - oldest)}"
 
 
 def _signed(span: timedelta) -> str:

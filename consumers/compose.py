@@ -5,146 +5,63 @@ Called by `consumers.main` and by tests that start a process's parts by hand.
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from uuid import UUID
+import random
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
 
-import tenacity
-from sqlalchemy.exc import ArgumentError
-
+from consumers.answer_files import AnswerFiles
 from consumers.barrier import Barrier
 from consumers.clear import Clear
+from consumers.deadlines import Deadlines
 from consumers.dispatch import Dispatch
 from consumers.doctor import Doctor
 from consumers.ingest import Ingest, Limits
+from consumers.intake import Intake
+from consumers.lane import LaneWorker, Pace
+from consumers.lanes import Lanes
+from consumers.mend import Mend
+from consumers.orders import Orders
+from consumers.parts import CODEC, Parts, new_id, utc_now
+from consumers.proving import Proving
+from consumers.pulse import LOOP_SILENT_SECONDS, Beat
+from consumers.reconcile import Reconcile
 from consumers.requeue import Requeue
 from consumers.sweep import Sweep
+from consumers.teller import Teller
 from consumers.watchdog import Watchdog
+from domain.access import scopes_by_value
+from domain.agency import Agency
 from domain.policy import Policy
-from infra.kafka.cluster import Cluster
-from infra.kafka.connection import Connection
-from infra.kafka.errors import BrokerUnavailableError
+from infra.channels.build import channel_for
 from infra.kafka.horizon import Horizon
-from infra.kafka.listener import Listener
-from infra.kafka.peek import unread_since
 from infra.kafka.publisher import Publisher
-from infra.kafka.source import Place, Source
-from infra.logs import Logger
-from infra.metrics import Metrics
-from infra.policy_file import read_policy
-from infra.postgres import schema
+from infra.postgres.agency_figures import AgencyFigures
 from infra.postgres.clearances import Clearances
-from infra.postgres.database import Database, DatabaseUnavailableError
-from infra.postgres.history import History
-from infra.postgres.ledger import Codec, Ledger
+from infra.postgres.contacts import Contacts
+from infra.postgres.deadlines import DeadlineStore
+from infra.postgres.deliveries import Deliveries, Lane
+from infra.postgres.evidence import Proofs
+from infra.postgres.holdings import Reconciliations
+from infra.postgres.ledger_sql import OUTBOX_CHANNEL
 from infra.postgres.outbox import Outbox
-from infra.postgres.quarantine import Quarantine
-from infra.postgres.streams import Streams
+from infra.postgres.overview import Overviews
+from infra.postgres.recall_life import RecallLives
+from infra.postgres.recalls import Recalls
+from infra.postgres.records import Records
+from infra.postgres.sessions import Sessions
+from infra.postgres.shadow import Shadow
 from infra.postgres.upkeep import Upkeep
-from infra.settings import Settings, SettingsError
-from infra.wire.decode import decode_stored, topic_of
 from infra.wire.kinds import INBOUND_TOPICS
 
-START_DEADLINE_SECONDS = 60
-"""How long a role waits for the database and the broker when it starts, before it gives up with their error."""
-
-PEEK_DEADLINE_SECONDS = 5.0
-"""How long `doctor` waits for the first unread record of each partition."""
-
-CODEC = Codec(decode_stored, topic_of)
-
-_patiently = tenacity.retry(
-    retry=tenacity.retry_if_exception_type((DatabaseUnavailableError, BrokerUnavailableError)),
-    wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
-    stop=tenacity.stop_after_delay(START_DEADLINE_SECONDS),
-    reraise=True,
-)
+if TYPE_CHECKING:
+    from consumers.api.service import Api
+    from consumers.console.service import Console, Door
+    from infra.oidc import Provider
 
 
-class House:
-    """The parts of one process, built when they are asked for."""
-
-    def __init__(self, settings: Settings, log: Logger, *, role: str) -> None:
-        self.settings = settings
-        self.log = log
-        self.role = role
-        self.metrics = Metrics()
-        self._database: Database | None = None
-        self._cluster: Cluster | None = None
-        self._horizon: Horizon | None = None
-
-    @property
-    def connection(self) -> Connection:
-        """How to reach the broker. Raises SettingsError where none is named."""
-        if not self.settings.kafka_bootstrap_servers:
-            raise SettingsError(
-                "GUARD_KAFKA_BOOTSTRAP_SERVERS is not set; `handoff-guard up` starts an embedded one"
-            )
-        return Connection(
-            bootstrap_servers=self.settings.kafka_bootstrap_servers,
-            security_protocol=self.settings.kafka_security_protocol,
-            sasl_mechanism=self.settings.kafka_sasl_mechanism,
-            sasl_username=self.settings.kafka_sasl_username,
-            sasl_password=self.settings.kafka_sasl_password.get_secret_value(),
-            ca_file=self.settings.kafka_ca_file,
-        )
-
-    def database(self) -> Database:
-        """The database. Raises SettingsError where none is named."""
-        if self.settings.database_url is None:
-            raise SettingsError("GUARD_DATABASE_URL is not set; `handoff-guard up` starts an embedded one")
-        if self._database is None:
-            url = self.settings.database_url.get_secret_value()
-            try:
-                self._database = Database(url, application=f"handoff-guard {self.role}")
-            except (ArgumentError, ValueError) as why:
-                raise SettingsError(
-                    "GUARD_DATABASE_URL must be like postgresql://user:password@host:5432/database"
-                ) from why
-        return self._database
-
-    @_patiently
-    def ready_database(self) -> Database:
-        """The database, once it answers with the schema that this code needs."""
-        return self.database_now()
-
-    def database_now(self) -> Database:
-        """The database, asked once. Raises DatabaseUnavailableError or SchemaError."""
-        schema.check(self.database())
-        return self.database()
-
-    @_patiently
-    def cluster(self) -> Cluster:
-        """The cluster, once it answers."""
-        return self.cluster_now()
-
-    def cluster_now(self) -> Cluster:
-        """The cluster, asked once. Raises BrokerUnavailableError where it does not answer."""
-        if self._cluster is None:
-            self._cluster = Cluster(self.connection, client_id=self._client_id())
-        return self._cluster
-
-    def policy(self) -> Policy:
-        """The creditor's policy."""
-        return read_policy(self.settings.policy_file)
-
-    def ledger(self, cluster_id: str = "") -> Ledger:
-        """The account state; a cluster is named by who moves positions of its streams."""
-        return Ledger(self.database(), CODEC, cluster_id)
-
-    def history(self) -> History:
-        """The accounts' histories."""
-        return History(self.database(), CODEC)
-
-    def streams(self) -> Streams:
-        """The registered streams."""
-        return Streams(self.database())
-
-    def quarantine(self) -> Quarantine:
-        """The events that could not be applied."""
-        return Quarantine(self.database())
+class House(Parts):
+    """One process: its parts, and the roles and commands that are made of them."""
 
     def ingest(self) -> Ingest:
         """A worker of the group."""
@@ -155,6 +72,7 @@ class House:
             check_seconds=settings.ingest_check_seconds,
             stalled_seconds=settings.ingest_stalled_seconds,
             log=self.log,
+            beat=self.pulse.loop("ingest", limit_seconds=max(LOOP_SILENT_SECONDS, settings.ingest_stalled_seconds)),
         )
         watchdog.guard()
         return Ingest(
@@ -164,44 +82,123 @@ class House:
             topics=INBOUND_TOPICS,
             streams=self.streams(),
             ledger=self.ledger(cluster_id),
-            policy=self.policy(),
+            rules=self.rules(),
             limits=Limits(
                 bad_run_max=settings.quarantine_run_max_events,
                 bad_share_max_percent=settings.quarantine_share_max_percent,
             ),
             now=utc_now,
             watchdog=watchdog,
+            heard=self.heard(),
             metrics=self.metrics,
             log=self.log,
+            tracing=self.tracing(),
         )
 
     def dispatch(self) -> Dispatch:
         """A dispatcher of the outbox."""
+        database = self.ready_database()
+        publisher = self.publisher()
         return Dispatch(
-            database=self.ready_database(),
-            outbox=Outbox(self.database()),
-            publisher=self.publisher(),
+            database=database,
+            outbox=Outbox(database),
+            publisher=publisher,
+            lanes=Lanes(
+                self.agencies().now,
+                partial(self._lane_worker, publisher),
+                keep_lanes=Deliveries(database).keep_lanes,
+            ),
             batch_max=self.settings.dispatch_batch_max_records,
             poll_seconds=self.settings.dispatch_poll_seconds,
             now=utc_now,
             metrics=self.metrics,
             log=self.log,
+            tracing=self.tracing(),
+            beat=self.pulse.loop("dispatch"),
+        )
+
+    def _lane_worker(self, publisher: Publisher, agency: Agency, lane: Lane, pace: Pace) -> LaneWorker:
+        def troubled(words: str) -> None:
+            self.log.warning("answers.troubled", agency_id=agency.agency_id, detail=words)
+
+        # Above its lease, which lasts for all the time-outs of a claim.
+        beat = self.pulse.loop(
+            f"the lane of {agency.agency_id} by {lane.kind}",
+            kind="lanes",
+            limit_seconds=pace.lease_seconds + LOOP_SILENT_SECONDS,
+        )
+        channel = channel_for(agency, lane.kind, publish=publisher.publish, now=utc_now, troubled=troubled)
+        return LaneWorker(
+            lane=lane,
+            channel=channel,
+            pace=pace,
+            deliveries=Deliveries(self.database()),
+            read_answers=partial(self._answer_files(beat).take_all, agency.agency_id),
+            poll_seconds=self.settings.dispatch_poll_seconds,
+            now=utc_now,
+            chance=random.random,
+            metrics=self.metrics,
+            log=self.log,
+            tracing=self.tracing(),
+            beat=beat,
+            ended=partial(self.pulse.end, beat),
+        )
+
+    def _answer_files(self, beat: Beat) -> AnswerFiles:
+        return AnswerFiles(
+            ledger=self.ledger(),
+            rules=self.rules(),
+            now=utc_now,
+            metrics=self.metrics,
+            log=self.log,
+            tracing=self.tracing(),
+            beat=beat,
         )
 
     def sweep(self) -> Sweep:
         """A sweeper."""
         self.ready_database()
+        beat = self.pulse.loop("sweep")
         return Sweep(
             ledger=self.ledger(),
             upkeep=Upkeep(self.database()),
-            quarantine=self.quarantine(),
-            policy=self.policy(),
+            deadlines=self.deadlines(beat),
+            rules=self.rules(),
             every_seconds=self.settings.sweep_seconds,
             ledger_for=timedelta(days=self.settings.ledger_retention_days),
             outbox_for=timedelta(days=self.settings.outbox_retention_days),
+            sessions=self.sessions(),
             now=utc_now,
             metrics=self.metrics,
             log=self.log,
+            tracing=self.tracing(),
+            beat=beat,
+        )
+
+    def deadlines(self, beat: Beat) -> Deadlines:
+        """Who looks at the clocks of the recalls."""
+        return Deadlines(
+            store=DeadlineStore(self.database()),
+            contacts=Contacts(self.database()),
+            rules=self.rules(),
+            agencies=self.agencies().now,
+            now=utc_now,
+            metrics=self.metrics,
+            log=self.log,
+            beat=beat,
+        )
+
+    def orders(self, policy: Policy | None = None) -> Orders:
+        """Who carries out what people order."""
+        return Orders(
+            ledger=self.ledger(),
+            recalls=Recalls(self.database()),
+            rules=self.rules(policy),
+            now=utc_now,
+            new_id=new_id,
+            metrics=self.metrics,
+            log=self.log,
+            tracing=self.tracing(),
         )
 
     def requeue(self) -> Requeue:
@@ -209,9 +206,10 @@ class House:
         return Requeue(
             ledger=self.ledger(),
             quarantine=self.quarantine(),
-            policy=self.policy(),
+            rules=self.rules(),
             now=utc_now,
             log=self.log,
+            tracing=self.tracing(),
         )
 
     def doctor(self) -> Doctor:
@@ -221,78 +219,194 @@ class House:
             database=self.database,
             cluster=self.cluster_now,
             unread_since=self._unread_since,
+            ask_provider=self._ask_provider,
             now=utc_now,
         )
 
-    @_patiently
-    def publisher(self) -> Publisher:
-        """A producer of records."""
-        return Publisher(self.connection, client_id=self._client_id())
+    def _ask_provider(self) -> str:
+        """Where the provider would send people; nothing where none is set."""
+        provider = self.provider()
+        return provider.address(state="", nonce="", verifier="") if provider else ""
 
-    @_patiently
-    def listener(self, topic: str) -> Listener:
-        """Who hears all that is published on a topic."""
-        return Listener(self.connection, topic, client_id=self._client_id())
-
-    def barrier(self, policy: Policy) -> Barrier:
-        """What waits until all that was acknowledged is in the state. Raises SettingsError without a broker."""
-        if self._horizon is None:
-            self._horizon = Horizon(self.connection, INBOUND_TOPICS, client_id=self._client_id())
-        return Barrier(
-            horizon=self._horizon, streams=self.streams(), wait_seconds=policy.wait_for_streams.total_seconds()
-        )
-
-    def clear(self) -> Clear:
-        """Who answers before a transfer. Raises SettingsError without a broker."""
-        policy = self.policy()
+    def clear(self, policy: Policy, barrier: Barrier) -> Clear:
+        """Who answers before a transfer."""
         return Clear(
-            barrier=self.barrier(policy),
+            barrier=barrier,
             ledger=self.ledger(),
             clearances=Clearances(self.database()),
-            policy=policy,
+            rules=self.rules(policy),
+            shadow=self.settings.shadow,
+            now=utc_now,
+            new_id=new_id,
+            metrics=self.metrics,
+            log=self.log,
+        )
+
+    def teller(self, policy: Policy, barrier: Barrier | None) -> Teller:
+        """Who tells an account's story; without a barrier, as far as it is known."""
+        agencies = self.agencies().now
+        return Teller(barrier=barrier, history=self.history(), policy=policy, agencies=agencies, now=utc_now)
+
+    def proving(self) -> Proving:
+        """Who looks up a placement for a proof; without a broker, as far as it is known."""
+        policy = self.policy()
+        barrier = self.barrier(policy) if self.settings.kafka_bootstrap_servers else None
+        proofs = Proofs(self.database(), CODEC)
+        return Proving(barrier=barrier, proofs=proofs, policy=policy, agencies=self.agencies().now, now=utc_now)
+
+    def shadow(self) -> Shadow:
+        """The placements beside the answers before them."""
+        return Shadow(self.database())
+
+    def reconciliations(self) -> Reconciliations:
+        """What agencies said they hold, beside what they ought to hold."""
+        return Reconciliations(self.database())
+
+    def reconcile(self) -> Reconcile:
+        """Who compares what an agency says it holds, and mends it."""
+        policy = self.policy()
+        return Reconcile(
+            reconciliations=self.reconciliations(),
+            barrier=self.barrier(policy) if self.settings.kafka_bootstrap_servers else None,
+            mend=Mend(
+                ledger=self.ledger(),
+                orders=self.orders(policy),
+                rules=self.rules(policy),
+                now=utc_now,
+                log=self.log,
+            ),
             now=utc_now,
             new_id=new_id,
             log=self.log,
         )
 
-    def close(self) -> None:
-        """Let go of every connection."""
-        if self._horizon is not None:
-            self._horizon.close()
-        if self._cluster is not None:
-            self._cluster.close()
-        if self._database is not None:
-            self._database.close()
+    def api(self) -> Api:
+        """The questions that come over HTTP, and who answers them."""
+        # Only this role needs a web framework; the others start sooner without.
+        from consumers.api.service import Api, ApiLimits  # noqa: PLC0415 # As above.
+        from consumers.callbacks import Callbacks  # noqa: PLC0415 # As above.
 
-    @_patiently
-    def _source(self) -> Source:
+        settings, policy = self.settings, self.policy()
+        self.ready_database()
+        barrier = self.barrier(policy)
+        return Api(
+            clear=self.clear(policy, barrier),
+            intake=Intake(
+                ledger=self.ledger(),
+                rules=self.rules(policy),
+                now=utc_now,
+                heard=self.heard(),
+                metrics=self.metrics,
+                log=self.log,
+                tracing=self.tracing(),
+            ),
+            teller=self.teller(policy, barrier),
+            orders=self.orders(policy),
+            callbacks=Callbacks(
+                agencies=self.agencies().now,
+                rules=self.rules(policy),
+                recalls=Recalls(self.database()),
+                rate_per_second=settings.api_rate_per_second,
+                now=utc_now,
+                log=self.log,
+            ),
+            gate=self.gate(),
+            limits=ApiLimits(
+                answer_seconds=settings.api_answer_max_seconds,
+                body_bytes=settings.api_request_max_bytes,
+                batch_questions=settings.api_batch_max_questions,
+                at_once=settings.api_questions_at_once_max,
+                waiting=settings.api_questions_waiting_max,
+            ),
+            is_ready=self.is_ready,
+            now=utc_now,
+            metrics=self.metrics,
+            log=self.log,
+            tracing=self.tracing(),
+        )
+
+    def sessions(self) -> Sessions:
+        """Who is signed in at the console."""
+        return Sessions(
+            self.database(),
+            lasts=timedelta(hours=self.settings.console_session_hours),
+            idle=timedelta(minutes=self.settings.console_idle_minutes),
+        )
+
+    def console(self) -> Console:
+        """The pages that people look at."""
+        from consumers.api.threads import Threads  # noqa: PLC0415 # Only `api` needs a web framework.
+        from consumers.console.live import Live  # noqa: PLC0415 # As above.
+        from consumers.console.service import Console, ConsoleWays  # noqa: PLC0415 # As above.
+        from consumers.console.watch import BROKERS_SECONDS, Sources, Watch  # noqa: PLC0415 # As above.
+
+        settings, policy = self.settings, self.policy()
+        database = self.ready_database()
+        sessions = Sessions(
+            database,
+            lasts=timedelta(hours=settings.console_session_hours),
+            idle=timedelta(minutes=settings.console_idle_minutes),
+        )
+        horizon = Horizon(self.connection, INBOUND_TOPICS, client_id=f"{self._client_id()}-console")
+        watch = Watch(
+            sources=Sources(
+                overview=Overviews(database).read,
+                ends=partial(horizon.look, deadline_seconds=BROKERS_SECONDS),
+                standing=sessions.standing,
+                listening=partial(database.listening, OUTBOX_CHANNEL),
+            ),
+            now=utc_now,
+            log=self.log,
+        )
+        return Console(
+            live=Live(watch),
+            sessions=self.sessions(),
+            records=Records(database),
+            gate=self.gate(),
+            orders=self.orders(policy),
+            requeue=self.requeue(),
+            quarantine=self.quarantine(),
+            teller=self.teller(policy, self.barrier(policy)),
+            history=self.history(),
+            recalls=Recalls(database),
+            lives=RecallLives(database),
+            figures=AgencyFigures(database),
+            deliveries=Deliveries(database),
+            reconciliations=self.reconciliations(),
+            rules=self.rules(policy),
+            agencies=self.agencies().now,
+            ways=ConsoleWays(
+                is_https=settings.console_url.startswith("https:") or bool(settings.api_tls_cert_file),
+                timezone=policy.timezone,
+            ),
+            threads=Threads(answer_seconds=settings.api_answer_max_seconds, log=self.log),
+            now=utc_now,
+            log=self.log,
+            door=self._door(),
+        )
+
+    def _door(self) -> Door | None:
+        """The way in by the creditor's provider, where one is set."""
+        settings, provider = self.settings, self.provider()
+        if provider is None:
+            return None
+        from consumers.console.service import Door  # noqa: PLC0415 # As above.
+
+        return Door(provider, scopes_by_value(settings.console_oidc_scopes))
+
+    def provider(self) -> Provider | None:
+        """The creditor's provider, where one is set; it is not asked yet."""
         settings = self.settings
-        return Source(
-            self.connection,
-            INBOUND_TOPICS,
-            group_id=settings.kafka_group,
-            client_id=self._client_id(),
-            instance_id=settings.ingest_instance or None,
-            max_records=settings.ingest_batch_max_events,
+        if not settings.console_oidc_issuer:
+            return None
+        from infra.oidc import RETURN_PATH, Client, Provider  # noqa: PLC0415 # Only where one is set.
+
+        return Provider(
+            Client(
+                issuer=settings.console_oidc_issuer,
+                client_id=settings.console_oidc_client_id,
+                client_secret=settings.console_oidc_client_secret,
+                claim=settings.console_oidc_claim,
+                returns_to=f"{settings.console_url}{RETURN_PATH}",
+            )
         )
-
-    def _unread_since(self, positions: Mapping[Place, int]) -> dict[Place, datetime]:
-        return unread_since(
-            self.connection, positions, client_id=self._client_id(), deadline_seconds=PEEK_DEADLINE_SECONDS
-        )
-
-    def _client_id(self) -> str:
-        return f"handoff-guard-{self.role}-{socket.gethostname()}-{os.getpid()}"
-
-
-def new_id(now: datetime) -> str:
-    """An id that nobody can guess and that sorts by its time (RFC 9562, version 7): indexes grow at their end."""
-    milliseconds = int(now.timestamp() * 1000)
-    chance = int.from_bytes(os.urandom(10))
-    bits = (milliseconds << 80) | (0x7 << 76) | (chance >> 4 & ((1 << 12) - 1)) << 64
-    return str(UUID(int=bits | (0b10 << 62) | (chance >> 16 & ((1 << 62) - 1))))
-
-
-def utc_now() -> datetime:
-    """The wall clock; the only place where the product reads it for its decisions."""
-    return datetime.now(UTC)

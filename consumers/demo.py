@@ -19,28 +19,34 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
+from consumers.asker import Asker
+from consumers.collector import AGENCY, Collector
 from consumers.compose import House
-from consumers.console import EXIT_WRONG, complain, say
 from consumers.roles import Roles
 from consumers.servers import Servers
-from consumers.stage import Recall, Stage, StoryFailedError, milliseconds
+from consumers.stage import DEADLINE_SECONDS, Recall, Stage, StoryFailedError, milliseconds
 from consumers.telecom import Customer, Expected, history
+from consumers.terminal import EXIT_WRONG, complain, say
+from domain.access import Scope
 from domain.words import amount_in_words
 from infra import logs
-from infra.embedded import log_tail
+from infra.embedded import free_ports, log_tail
 from infra.settings import PREFIX, Settings
 
 SEED = 1983
 TOWN = 240
 """Customers whose last days are there before the stories begin."""
 
-LIVE = 40
+LIVE = 20
 LIVE_EVERY_SECONDS = 0.05
 """Customers who pay while we look, one after the other."""
 
 STAY_EVERY_SECONDS = 1.0
 STAY_TELLS_EVERY = 10
 """With `--stay` another customer lives each second, and each tenth is told of."""
+
+POLICY = "[recall]\ncontact_grace_minutes = 0\n"
+"""Of the demo: a collector may not even finish a call that was under way, so that nobody waits for a breach."""
 
 KEPT = ("GUARD_CACHE_FOLDER",)
 """What of the environment under our prefix the demo's roles see."""
@@ -54,8 +60,9 @@ def demo(stop: threading.Event, *, stay: bool) -> int:
     with tempfile.TemporaryDirectory(prefix="handoff-guard-demo-") as name:
         log_file = Path(name) / "roles.log"
         try:
-            with _running(Path(name), log_file, stop) as (servers, roles, stage, seconds):
-                play(stage, servers, seconds)
+            with _running(Path(name), log_file, stop) as running:
+                servers, roles, stage, collections, seconds = running
+                play(stage, servers, collections, seconds)
                 say(_next(stay=stay))
                 if stay:
                     _go_on(stop, stage, servers, roles)
@@ -67,14 +74,18 @@ def demo(stop: threading.Event, *, stay: bool) -> int:
     return 0
 
 
-def play(stage: Stage, servers: Servers, seconds: float) -> None:
+def play(stage: Stage, servers: Servers, collections: Asker, seconds: float) -> None:
     """The stories, and at the end the check of all that came. Raises StoryFailedError."""
     addresses = servers.settings.kafka_bootstrap_servers
-    say(f"Apache Kafka ({addresses}), PostgreSQL, ingest, dispatch and sweep run: {seconds:.1f} s")
+    say(f"Apache Kafka ({addresses}), PostgreSQL, ingest, dispatch, sweep and api run: {seconds:.1f} s")
     expected = _town(stage)
-    expected.recalls |= _paid_after_the_package_left(stage)
+    recalled = _paid_after_the_package_left(stage)
+    expected.recalls |= {recalled.placement_id: recalled.cause}
     expected.recalls |= _paid_first(stage)
     expected.recalls |= _out_of_order_and_repeated(stage)
+    expected.events += _short_by_a_price_rise(stage, collections)
+    expected.events += _paid_between_question_and_transfer(stage, collections)
+    expected.events += _called_all_the_same(stage, recalled)
     expected.recalls |= _one_after_the_other(stage)
     stage.wait_until_quiet()
     stage.check(expected)
@@ -97,27 +108,35 @@ def _town(stage: Stage) -> Expected:
     return expected
 
 
-def _paid_after_the_package_left(stage: Stage) -> dict[str, str]:
-    customer = Customer(9_001, 850_00)
-    say("1. The package had left")
+def _paid_after_the_package_left(stage: Stage) -> Recall:
+    customer = Customer(9_001, 850_00, agency=AGENCY)
     stage.send(customer.referred(_now()), customer.placed(_now()))
     stage.wait_until_quiet()
-    say(f"   a set-top box, {_owed(customer)}: referred by collections, placed with {customer.agency_id}")
     paid_at = stage.send(customer.paid(_now()))
-    say(f"   the customer pays it at {_clock(_now())}")
-    recall = stage.wait_for_recall(customer.placement_id, cause="paid_after_placement")
     say(
-        f"   recalled {milliseconds(recall.heard_at - paid_at)} after the broker had the payment:"
-        f" {recall.cause}; {customer.agency_id} must acknowledge by {_clock(recall.acknowledge_by)}"
+        f"1. The package had left: a set-top box, {_owed(customer)}, is with {customer.agency_id};"
+        f" the customer pays it at {_clock(_now())}"
     )
-    return {recall.placement_id: recall.cause}
+    recall = stage.wait_for_recall(customer.placement_id, cause="paid_after_placement")
+    answered_at = stage.wait_for_answer(recall)
+    say(
+        f"   recalled {milliseconds(recall.heard_at - paid_at)} after the broker had the payment: {recall.cause};"
+        f" {customer.agency_id} acknowledged {milliseconds(answered_at - recall.heard_at)} later"
+    )
+    return recall
+
+
+def _called_all_the_same(stage: Stage, recall: Recall) -> int:
+    """The collector of the first story, who had acknowledged; that, and the call, are two more events."""
+    called_at = stage.wait_for_breach(recall)
+    say(f"6. {AGENCY}, which had acknowledged, called the first customer again at {_clock(called_at)}: caught")
+    return 2
 
 
 def _paid_first(stage: Stage) -> dict[str, str]:
     customer = Customer(9_002, 2_300_00)
-    say("2. The payment was there first")
     stage.send(customer.paid(_now() - timedelta(hours=1)))
-    say(f"   {_owed(customer)} are paid; collections, who can't see it, refer the debt an hour later")
+    say(f"2. The payment was there first: {_owed(customer)}, an hour before collections refer and place the debt")
     placed_at = stage.send(customer.referred(_now()), customer.placed(_now()))
     recall = stage.wait_for_recall(customer.placement_id, cause="referred_in_error")
     say(f"   recalled {milliseconds(recall.heard_at - placed_at)} after it was placed: {recall.cause}")
@@ -126,16 +145,50 @@ def _paid_first(stage: Stage) -> dict[str, str]:
 
 def _out_of_order_and_repeated(stage: Stage) -> dict[str, str]:
     customer = Customer(9_003, 1_190_00)
-    say("3. Out of order, and more than once")
     placed, paid = customer.placed(_now() - timedelta(minutes=5)), customer.paid(_now())
     stage.send(paid, placed, paid)
-    say("   a payment comes twice before anybody has heard of its debt, and once more after it")
     referred_at = stage.send(customer.referred(_now()), paid, placed)
     recall = stage.wait_for_recall(customer.placement_id, cause="paid_after_placement")
     stage.wait_until_quiet()
     stage.check_only_one(recall)
-    say(f"   recalled {milliseconds(recall.heard_at - referred_at)} after the debt was known: once, and no more")
+    took = milliseconds(recall.heard_at - referred_at)
+    say(f"3. A payment comes twice before its debt is known, and once more: recalled once, {took} after the debt")
     return {recall.placement_id: recall.cause}
+
+
+def _short_by_a_price_rise(stage: Stage, collections: Asker) -> int:
+    """The second story: autopay pays the old price, and the rise was told only where the customer does not look."""
+    customer = Customer(9_004, 585_00)
+    said = customer.short_by_a_price_rise(_now(), rise=85_00)
+    stage.send(*said)
+    say("4. Collections ask first: autopay paid the old price, and 85.00 RUB of a price rise are owed")
+    told = collections.ask(customer.account_id, customer.debt_id, customer.agency_id)
+    _expect("hold PRICE_CHANGE_NOT_NOTIFIED", f"{told.body.get('decision')} {told.first_reason}")
+    say(f"   hold, {told.first_reason}: {'; '.join(told.evidence[1:])}")
+    return len(said)
+
+
+def _paid_between_question_and_transfer(stage: Stage, collections: Asker) -> int:
+    """A clearance that is true when it is given, and not any more when the debt is handed over."""
+    customer = Customer(9_005, 640_00)
+    said = [customer.referred(_now()), *customer.reminded(_now())]
+    stage.send(*said)
+    clearance = collections.ask(customer.account_id, customer.debt_id, customer.agency_id)
+    _expect("clear ", f"{clearance.body.get('decision')} {clearance.first_reason}")
+    say(
+        f"5. Collections ask, {_owed(customer)} are clear; the customer pays at {_clock(_now())}, then they confirm"
+    )
+    paid_at = stage.send(customer.paid(_now()))
+    told = collections.confirm(clearance.body["clearance_id"], customer.placement_id)
+    took = milliseconds(time.monotonic() - paid_at)
+    _expect("409 DEBT_SETTLED", f"{told.status} {told.first_reason}")
+    say(f"   void {took} after the broker had the payment: {told.first_reason}, {told.evidence[0]}")
+    return len(said) + 1
+
+
+def _expect(wanted: str, found: str) -> None:
+    if wanted != found:
+        raise StoryFailedError(f"the answer was {found!r}, where {wanted!r} had to be")
 
 
 def _one_after_the_other(stage: Stage) -> dict[str, str]:
@@ -176,20 +229,35 @@ def _go_on(stop: threading.Event, stage: Stage, servers: Servers, roles: Roles) 
 
 
 @contextmanager
-def _running(folder: Path, log_file: Path, stop: threading.Event) -> Iterator[tuple[Servers, Roles, Stage, float]]:
+def _running(
+    folder: Path, log_file: Path, stop: threading.Event
+) -> Iterator[tuple[Servers, Roles, Stage, Asker, float]]:
     """Servers and roles of the demo alone, the stage on them, and how long it took to get there."""
     began = time.monotonic()
     _say_in_terminal("Starting an embedded Apache Kafka and PostgreSQL ..")
     log = logs.configure(role="demo", level="ERROR")
     # Nothing of this but the cache is the user's: no setting of theirs may lead us to a server of theirs.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX) or name in KEPT}
-    with Servers(Settings.model_construct(data_folder=folder), log) as servers:
+    policy = folder / "policy.toml"
+    policy.write_text(POLICY)
+    environment[f"{PREFIX}POLICY_FILE"] = str(policy)
+    (port,) = free_ports(1)
+    with Servers(Settings.model_construct(data_folder=folder, api_port=port), log) as servers:
         roles = Roles(servers.settings, log, environment=environment, log_file=log_file)
         with closing(House(servers.settings, log, role="demo")) as house, closing(roles):
             roles.start()
-            with closing(Stage.of(house, stop)) as stage:
+            broker = {f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS": servers.settings.kafka_bootstrap_servers}
+            with (
+                closing(Collector(folder / AGENCY, {**environment, **broker})) as collector,
+                closing(Stage.of(house, stop)) as stage,
+            ):
+                _, key = house.api_keys().create("the demo's collections", {Scope.ASK, Scope.CONFIRM}, by="demo")
+                collections = Asker(f"http://{servers.settings.api_host}:{port}", key)
                 stage.wait_until_read()
-                yield servers, roles, stage, time.monotonic() - began
+                if not collections.wait_until_ready(deadline_seconds=DEADLINE_SECONDS, give_up=stop.is_set):
+                    raise StoryFailedError("the API does not answer")
+                collector.wait_until_ready(stop, deadline_seconds=DEADLINE_SECONDS)
+                yield servers, roles, stage, collections, time.monotonic() - began
 
 
 def _say_in_terminal(text: str) -> None:

@@ -10,25 +10,43 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from consumers import check, doctor, quarantine_report, story_report, streams
-from consumers.barrier import BehindError
+from consumers import (
+    agencies,
+    check,
+    confirmation,
+    doctor,
+    keys,
+    quarantine_report,
+    recalls,
+    reconcile_command,
+    record,
+    shadow,
+    story_report,
+    streams,
+)
 from consumers.checks import State
-from consumers.compose import House, utc_now
-from consumers.console import EXIT_WRONG, answer, complain, who
-from consumers.story import tell_story
-from domain.policy import Policy
+from consumers.compose import House
+from consumers.confirmation_page import Language
+from consumers.evidence import maker
+from consumers.teller import Unknown
+from consumers.terminal import EXIT_WRONG, answer, complain, who
+from domain.access import Scope
+from domain.recall import RecallStage
 from infra import logs
 from infra.postgres.quarantine import Held
-from infra.settings import Settings, SettingsError
+from infra.settings import Settings
 
 Command = Callable[[argparse.Namespace, Settings], int]
 Commands = Any  # `argparse` does not name the type of its sub-commands.
 
 PAGE_EVENTS = 100
 PAGE_EVENTS_MAX = 1_000
+REPORT_DAYS = 30
 WORDS_MAX_CHARACTERS = 500
 """Limits on what a person asks for and writes down."""
 
@@ -42,16 +60,125 @@ def add_commands(commands: Commands) -> None:
     )
     why = _add(commands, "why", _why, "the story of an account, and who acts next")
     why.add_argument("account", metavar="ACCOUNT")
-    ask = _add(commands, "check", _check, "ask whether a debt may be placed now")
-    ask.add_argument("account", metavar="ACCOUNT")
-    ask.add_argument("debt", metavar="DEBT")
-    ask.add_argument("agency", metavar="AGENCY")
+    why.add_argument("--at", type=_instant, metavar="INSTANT", help="what was known then, in RFC 3339")
+    ask = _add(commands, "check", partial(_with_house, check.ask), "ask whether a debt may be placed now")
+    for name in ("account", "debt", "agency"):
+        ask.add_argument(name, nargs="?", metavar=name.upper())
+    ask.add_argument("--batch", type=Path, metavar="FILE", help="a question a line (NDJSON); -: standard input")
+    ask.add_argument("--out", type=Path, default=Path("-"), metavar="FILE", help="where their answers go")
     ask.add_argument("--referral", type=Path, metavar="FILE", help="state the debt: data of debt.referred, as JSON")
-    confirm = _add(commands, "confirm", _confirm, "register a placement under a clearance, where that still holds")
+    confirm = _add(
+        commands,
+        "confirm",
+        partial(_with_house, check.confirm),
+        "register a placement under a clearance, where that still holds",
+    )
     confirm.add_argument("clearance", metavar="CLEARANCE")
     confirm.add_argument("placement", metavar="PLACEMENT")
+    _add(commands, "agencies", partial(_with_house, agencies.show), "each agency, its ways, and what waits for it")
+    order = _add(commands, "recall", partial(_with_house, recalls.order), "withdraw a placement by hand")
+    order.add_argument("placement", metavar="PLACEMENT")
+    order.add_argument("--account", metavar="A", help="whose it is, where two accounts have one of this id")
+    _add_who_and_why(order)
+    _add_recalls(commands.add_parser("recalls", help="the recalls, and what waits for agencies"))
+    _add_proof(commands)
+    _add_reconcile(commands)
+    _add_keys(commands.add_parser("keys", help="who may call the API"))
+    _add_shadow(commands.add_parser("shadow", help="what the answers would have changed"))
     _add_streams(commands.add_parser("streams", help="the inbound streams as they are read"))
+    _add_record(commands)
     _add_quarantine(commands.add_parser("quarantine", help="the events that could not be applied"))
+
+
+def _add_recalls(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    page = _add(actions, "list", partial(_with_house, recalls.show), "recalls, the one requested first first")
+    page.add_argument("--state", type=recalls.state, metavar="STATE", help=f"one of {', '.join(RecallStage)}")
+    page.add_argument("--agency", metavar="AGENCY", help="only of this agency")
+    page.add_argument("--overdue", action="store_true", help="only those past their deadline that nobody answered")
+    page.add_argument("--open", action="store_true", help="only those neither acknowledged nor closed")
+    page.add_argument("--after", type=recalls.after, metavar="CURSOR", help="from behind a page")
+    page.add_argument("--limit", type=_number(1, PAGE_EVENTS_MAX), default=PAGE_EVENTS, help="recalls on a page")
+    resend = _add(actions, "resend", partial(_with_house, recalls.resend), "send recalls again")
+    resend.add_argument("recalls", nargs="+", metavar="RECALL")
+    resend.add_argument("--by", type=_words, default=who(), help="who says so (default: %(default)s)")
+    take_over = _add(
+        actions, "take-over", partial(_with_house, recalls.take_over), "see to a recall yourself: its clock stops"
+    )
+    take_over.add_argument("recall", metavar="RECALL")
+    _add_who_and_why(take_over)
+
+
+def _add_who_and_why(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--reason", type=_words, required=True, help="why, for whoever asks later; no customer's data"
+    )
+    parser.add_argument("--by", type=_words, default=who(), help="who says so (default: %(default)s)")
+
+
+def _add_proof(commands: Commands) -> None:
+    pack = _add(
+        commands,
+        "evidence",
+        partial(_with_house, maker.make),
+        "all that shows what happened on a placement, as a zip",
+    )
+    page = _add(
+        commands,
+        "confirmation",
+        partial(_with_house, confirmation.give),
+        "the page for a customer whom a collector has left in peace",
+    )
+    for one, out in ((pack, "FILE.zip"), (page, "FILE.html")):
+        one.add_argument("placement", metavar="PLACEMENT")
+        one.add_argument("--out", type=Path, required=True, metavar=out, help="a new file, for its owner alone")
+        one.add_argument("--account", metavar="A", help="where several accounts have a placement of this id")
+        one.add_argument("--by", type=_words, default=who(), help="who asks for it (default: %(default)s)")
+        one.add_argument("--creditor", type=_words, help="instead of GUARD_CREDITOR_NAME, on the customer's page")
+        one.add_argument(
+            "--language", type=Language, choices=list(Language), default=Language.RU, help="of that page"
+        )
+
+
+def _add_reconcile(commands: Commands) -> None:
+    run = partial(_with_house, reconcile_command.reconcile)
+    one = _add(commands, "reconcile", run, "compare what an agency says it holds with what it ought to hold")
+    reconcile_command.add_arguments(one)
+    one.add_argument("--by", type=_words, default=who(), help="who asks (default: %(default)s)")
+    most = _number(0, reconcile_command.SHOWN_MAX)
+    one.add_argument(
+        "--show", type=most, default=reconcile_command.SHOWN, metavar="N", help="findings of each kind"
+    )
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    create = _add(actions, "create", partial(_with_house, keys.create), "make a key; it is shown once")
+    create.add_argument("name", type=_words, metavar="NAME", help="who holds it, for the record of what they ask")
+    create.add_argument(
+        "--scope", type=keys.scope, action="append", required=True, help=f"what it is for: {', '.join(Scope)}"
+    )
+    _add(actions, "list", partial(_with_house, keys.show), "every key that was ever made, and who revoked it")
+    revoke = _add(actions, "revoke", partial(_with_house, keys.revoke), "end a key")
+    revoke.add_argument("key_id", metavar="KEY", help="its id, the middle of the key")
+
+
+def _add_record(commands: Commands) -> None:
+    run = partial(_with_house, record.show)
+    page = _add(commands, "record", run, "who read and did what at the console, the newest first")
+    page.add_argument("--account", metavar="A", help="only what concerns this account")
+    page.add_argument("--before", type=_number(1, 2**63 - 1), metavar="ID", help="from before this act")
+    page.add_argument("--limit", type=_number(1, PAGE_EVENTS_MAX), default=PAGE_EVENTS, help="acts on a page")
+
+
+def _add_shadow(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    report = _add(
+        actions, "report", partial(_with_house, shadow.report), "what was answered, and what collections then did"
+    )
+    report.add_argument(
+        "--days", type=_number(1, 36_500), default=REPORT_DAYS, help="how far back (default: %(default)s)"
+    )
 
 
 def _add_streams(parser: argparse.ArgumentParser) -> None:
@@ -76,10 +203,7 @@ def _add_quarantine(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--all", action="store_true", help="all that wait")
     drop = _add(actions, "drop", _quarantine_drop, "give an event up for good, such as a conflict; its bytes stay")
     drop.add_argument("id", type=_number(1, 2**63 - 1), metavar="ID")
-    drop.add_argument(
-        "--reason", type=_words, required=True, help="why, for whoever asks later; no customer's data"
-    )
-    drop.add_argument("--by", type=_words, default=who(), help="who says so (default: %(default)s)")
+    _add_who_and_why(drop)
 
 
 def _add(commands: Commands, name: str, run: Command, help_text: str) -> argparse.ArgumentParser:
@@ -96,6 +220,16 @@ def _number(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+def _instant(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as why:
+        raise argparse.ArgumentTypeError("must be like 2026-11-14T10:02:00+03:00") from why
+    if at.tzinfo is None:
+        raise argparse.ArgumentTypeError("must have an offset, such as +03:00 or Z")
+    return at
 
 
 def _words(text: str) -> str:
@@ -118,39 +252,23 @@ def _doctor(arguments: argparse.Namespace, settings: Settings) -> int:
 def _why(arguments: argparse.Namespace, settings: Settings) -> int:
     with _house("why", settings) as house:
         policy = house.policy()
-        asked_at = utc_now()
-        behind = _behind(house, policy)
-        history = house.history().of(arguments.account)
-    if history is None:
-        unknown = {"account_id": arguments.account, "known": False, "behind": behind}
-        missing = f"; what may be missing: {behind}" if behind else ""
+        barrier = house.barrier(policy) if settings.kafka_bootstrap_servers else None
+        story = house.teller(policy, barrier).tell(arguments.account, at=arguments.at)
+    if isinstance(story, Unknown):
+        unknown = {"account_id": story.account_id, "known": False, "behind": story.behind}
+        missing = f"; what may be missing: {story.behind}" if story.behind else ""
         answer(unknown, [f"nothing is known of this account{missing}"], as_json=arguments.json)
         return EXIT_WRONG
-    story = tell_story(history, policy, asked_at, behind=behind)
     words = story_report.story_in_words(story, policy.timezone)
     answer(story_report.story_as_json(story), words, as_json=arguments.json)
     return 0
 
 
-def _behind(house: House, policy: Policy) -> str | None:
-    """Why not all that was acknowledged before now may be in the state; None once it is."""
-    try:
-        house.barrier(policy).cross()
-    except BehindError as why:
-        return str(why)
-    except SettingsError:
-        return "no broker is named, so nobody could say how far the streams go"
-    return None
-
-
-def _check(arguments: argparse.Namespace, settings: Settings) -> int:
-    with _house("check", settings) as house:
-        return check.ask(arguments, house)
-
-
-def _confirm(arguments: argparse.Namespace, settings: Settings) -> int:
-    with _house("confirm", settings) as house:
-        return check.confirm(arguments, house)
+def _with_house(
+    run: Callable[[argparse.Namespace, House], int], arguments: argparse.Namespace, settings: Settings
+) -> int:
+    with _house("desk", settings) as house:
+        return run(arguments, house)
 
 
 def _streams_list(arguments: argparse.Namespace, settings: Settings) -> int:

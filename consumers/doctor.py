@@ -7,6 +7,7 @@ broken is a finding, and the other checks go on. Reads only, but for `create_top
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -16,11 +17,13 @@ from pydantic import SecretStr
 from consumers import checks
 from consumers.checks import Backlog, Finding, State
 from domain.streams import Seen, judge
+from infra.agencies_file import read_agencies
 from infra.kafka.cluster import Cluster, TopicFacts
 from infra.kafka.source import Place
 from infra.policy_file import read_policy
 from infra.postgres import schema
 from infra.postgres.database import Database
+from infra.postgres.deliveries import Deliveries
 from infra.postgres.inspection import inspect
 from infra.postgres.outbox import Outbox
 from infra.postgres.quarantine import Quarantine
@@ -35,7 +38,7 @@ TOPIC_PARTITIONS = 6
 """Of a topic that we make, where nobody says otherwise: so many ingest workers can share it, and it stays so."""
 
 NEEDS_SERVER = ("database role", "durability", "connections", "database clock", "schema")
-NEEDS_SCHEMA = ("quarantine", "outbox", "streams")
+NEEDS_SCHEMA = ("quarantine", "outbox", "agencies", "streams")
 NEEDS_BROKER = ("topics", "broker clock")
 """The checks that are left out where what they look at is away."""
 
@@ -52,18 +55,20 @@ class Doctor:
         database: Callable[[], Database],
         cluster: Callable[[], Cluster],
         unread_since: Callable[[Mapping[Place, int]], Mapping[Place, datetime]],
+        ask_provider: Callable[[], str],
         now: Callable[[], datetime],
     ) -> None:
         self._settings = settings
         self._database = database
         self._cluster = cluster
         self._unread_since = unread_since
+        self._ask_provider = ask_provider
         self._now = now
         self._facts: Mapping[str, TopicFacts] = {}
 
     def examine(self) -> list[Finding]:
         """Every finding, in the order in which things depend on each other."""
-        found = [self._settings_in_force(), self._policy()]
+        found = [self._settings_in_force(), self._policy(), self._agencies_file(), *self._provider()]
         server = list(self._server())
         broker = list(self._broker())
         found += [*server, *broker]
@@ -71,6 +76,9 @@ class Doctor:
             return found + [checks.away(name, "there is no database with our schema") for name in NEEDS_SCHEMA]
         found.append(self._look("quarantine", lambda: checks.quarantine(Quarantine(self._database()).count())))
         found.append(self._look("outbox", lambda: checks.outbox(Outbox(self._database()).pending(), self._now())))
+        found.append(
+            self._look("agencies", lambda: checks.agencies(Deliveries(self._database()).standing(), self._now()))
+        )
         broker_is_there = not any(one.name == "brokers" and one.state is State.FAIL for one in broker)
         return found + self._streams(broker_is_there=broker_is_there)
 
@@ -111,6 +119,28 @@ class Doctor:
             return Finding("policy", State.OK, f"version {policy.version}, {where}")
 
         return self._look("policy", look, "mend the file, or unset GUARD_POLICY_FILE")
+
+    def _agencies_file(self) -> Finding:
+        file = self._settings.agencies_file
+
+        def look() -> Finding:
+            agencies = read_agencies(file)
+            words = f"{len(agencies)} in {file}" if file else "no file: all are reached by Kafka"
+            return Finding("agencies file", State.OK, words)
+
+        return self._look("agencies file", look, "mend the file, or unset GUARD_AGENCIES_FILE")
+
+    def _provider(self) -> Iterator[Finding]:
+        """Where people sign in by one. It is away without harm to anything else, so this is never wrong."""
+        if not (issuer := self._settings.console_oidc_issuer):
+            return
+        address, trouble = self._attempt(
+            "sign-in", self._ask_provider, "see to the provider; keys open the console"
+        )
+        if address is None:
+            yield replace(trouble, state=State.WARN)
+        else:
+            yield Finding("sign-in", State.OK, f"{issuer} answers, and sends people to {address.partition('?')[0]}")
 
     def _server(self) -> Iterator[Finding]:
         facts, trouble = self._attempt("database", lambda: inspect(self._database(), self._now), DATABASE_REMEDY)

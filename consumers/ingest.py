@@ -10,26 +10,31 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from consumers.set_aside import NO_FAULT_OF_AN_EVENT, set_aside, where
-from consumers.step import advance, remember, tell
+from consumers.aftermath import count_unguarded, known_before, report
+from consumers.lag import Lag
+from consumers.producers import Heard
+from consumers.set_aside import NO_FAULT_OF_AN_EVENT, keep_bad, set_aside
+from consumers.speakers import hear_all
+from consumers.step import take_in
+from consumers.traced import Traced
 from consumers.watchdog import StalledError, Watchdog
 from domain.events import RawRecord
 from domain.policy import Policy
-from domain.streams import Seen, Stop, StopReason, judge
+from domain.streams import Kept, Seen, Stop, StopReason, judge
+from domain.traces import OFF, Tracing
 from infra.kafka.cluster import Cluster
 from infra.kafka.errors import BrokerUnavailableError
 from infra.kafka.source import OutOfLogError, Place, Polled, Source
-from infra.logs import Logger
+from infra.logs import Logger, where
 from infra.metrics import Metrics
 from infra.postgres.database import DatabaseUnavailableError
-from infra.postgres.ledger import Case, FencedError, Ledger, Loaded, Move, Outcome, Quarantined
-from infra.postgres.streams import Streams
+from infra.postgres.ledger import FencedError, Ledger, Loaded, Move, Outcome
+from infra.postgres.streams import Registered, Streams
 from infra.wire.decode import Decoded, Rejected, decode
-from infra.wire.encode import encode_quarantined
 
 POLL_TIMEOUT_MS = 100
 """How long an idle loop waits for records; it then stores positions that markers moved."""
@@ -70,12 +75,14 @@ class Ingest:
         topics: Sequence[str],
         streams: Streams,
         ledger: Ledger,
-        policy: Policy,
+        rules: Callable[[], Policy],
         limits: Limits,
         now: Callable[[], datetime],
         watchdog: Watchdog,
+        heard: Heard,
         metrics: Metrics,
         log: Logger,
+        tracing: Tracing = OFF,
     ) -> None:
         self._source = source
         self._cluster = cluster
@@ -83,12 +90,15 @@ class Ingest:
         self._topics = topics
         self._streams = streams
         self._ledger = ledger
-        self._policy = policy
+        self._rules = rules
         self._limits = limits
         self._now = now
         self._watchdog = watchdog
+        self._heard = heard
+        self._lag = Lag(now=now)
         self._metrics = metrics
         self._log = log
+        self._tracing = tracing
         self._positions: dict[Place, int] = {}
         self._bad_runs: dict[Place, int] = {}
         self._bad_lately: dict[str, deque[bool]] = {}
@@ -151,6 +161,7 @@ class Ingest:
                 self._take_one(one)
 
     def _take_one(self, one: Polled) -> None:
+        self._watchdog.beat()  # One by one, a batch may take longer than a loop may be silent.
         try:
             self.take(one)
         except (*NO_FAULT_OF_AN_EVENT, TooManyBadEventsError):
@@ -161,50 +172,27 @@ class Ingest:
 
     def take(self, polled: Polled, read: Callable[[RawRecord], Decoded | Rejected] = decode) -> None:
         """A batch, from bytes to the commit; see the module's seven steps."""
-        decoded = [read(raw) for raw in polled.records]
+        rules, traced = self._rules(), Traced(self._tracing)
+        decoded = hear_all(polled.records, [read(raw) for raw in polled.records], rules.speakers)
         entries = [one for one in decoded if isinstance(one, Decoded)]
         now = self._now()
+        traced.note("decoded")
         with self._ledger.batch() as batch:
             loaded = batch.lock_and_load(entries)
+            traced.note("loaded")
             outcome = Outcome()
-            known = {account_id: frozenset(case.said) for account_id, case in loaded.cases.items()}
-            touched: dict[str, Case] = {}
-            for number in loaded.fresh:
-                entry = entries[number]
-                case = loaded.cases.get(entry.account_id)
-                if case is None:
-                    continue  # No debt and no placement: the fact itself is all there is to keep.
-                tell(outcome, advance(case, entry.recorded, self._policy, now), entry.traceparent)
-                touched[entry.account_id] = case
-            for case in touched.values():
-                remember(outcome, case)
-            bad = self._quarantine(polled, decoded, loaded, outcome)
+            known = known_before(loaded)
+            take_in(entries, loaded, outcome, rules, now, traced)
+            traced.note("applied")
+            bad = keep_bad(polled.records, decoded, loaded, outcome)
             outcome.moves, windows = self._moves(polled, bad)
-            batch.save(outcome)
+            saved = batch.save(outcome)
         self._committed(polled, outcome, windows)
-        self._count(decoded, loaded, outcome, known, now)
-
-    def _quarantine(
-        self, polled: Polled, decoded: Sequence[Decoded | Rejected], loaded: Loaded, outcome: Outcome
-    ) -> list[bool]:
-        """Set bad records aside in the outcome; says of each record whether it is bad."""
-        conflicts = set(loaded.conflicts)
-        entry_number = -1
-        bad: list[bool] = []
-        for raw, one in zip(polled.records, decoded, strict=True):
-            if isinstance(one, Rejected):
-                outcome.quarantined.append(Quarantined(raw, one.reason, one.detail, one.accounts))
-                bad.append(True)
-                continue
-            entry_number += 1
-            bad.append(entry_number in conflicts)
-            if entry_number in conflicts:
-                detail = "this source and id were used before for another content"
-                outcome.quarantined.append(Quarantined(raw, "CONFLICT", detail, (one.account_id,)))
-        for one_bad in outcome.quarantined:
-            account_id = next(iter(one_bad.accounts), "")
-            outcome.outbox.append((encode_quarantined(one_bad.raw, one_bad.reason, account_id), None))
-        return bad
+        self._heard.of(entries)
+        self._count(decoded, loaded, outcome)
+        count_unguarded(self._metrics, outcome, known)
+        report(self._log, self._metrics, outcome, saved, now)
+        traced.committed(saved.acknowledged)
 
     def _moves(self, polled: Polled, bad: Sequence[bool]) -> tuple[list[Move], dict[str, deque[bool]]]:
         """The positions to move, with each partition's run of bad events; raises where there are too many."""
@@ -241,6 +229,7 @@ class Ingest:
         self._positions.update(self._moved(polled))
         self._bad_runs.update({(move.topic, move.partition): move.bad_run for move in outcome.moves})
         self._bad_lately = windows
+        self._lag.read(_last_read(polled))
 
     def _look_at_streams(self) -> None:
         """See whether the streams are still the same, and place the partitions that may be read.
@@ -253,7 +242,7 @@ class Ingest:
         ends = self._cluster.look(self._topics)
         stopped = {topic for topic, one in known.items() if one.stopped is not None}
         for topic in sorted(known.keys() - stopped):
-            stop = judge(known[topic].kept, self._cluster_id, _bounds(seen.get(topic), ends.get(topic)))
+            stop = self._judge(topic, known[topic].kept, _bounds(seen.get(topic), ends.get(topic)))
             if stop is not None:
                 stopped.add(topic)
                 self._streams.stop(topic, stop)
@@ -268,9 +257,27 @@ class Ingest:
                 self._bad_runs[topic, partition] = known[topic].bad_runs[partition]
         self._positions.update(starts)
         self._source.start_at(starts)
+        self._show_lag(known, ends)
+        self._heard.write_if_due()
         self._watch_lag(ends)
-        for topic in known:
-            self._metrics.stream_stopped.labels(topic).set(topic in stopped)
+
+    def _judge(self, topic: str, kept: Kept, seen: Seen | None) -> Stop | None:
+        """Why a stream must stop.
+
+        A leader that was dethroned and does not know it has a log that ends before what was read from the next one.
+        So that a log was cut short is believed of a leader that leads for certain, and of no other.
+        """
+        stop = judge(kept, self._cluster_id, seen)
+        if stop is None or stop.reason is not StopReason.LOG_TRUNCATED:
+            return stop
+        return judge(kept, self._cluster_id, _bounds(seen, self._cluster.certain_end(topic)))
+
+    def _show_lag(self, known: Mapping[str, Registered], seen: Mapping[str, Seen | None]) -> None:
+        """For how long each topic waits to be read, by anybody: the positions are those of the database."""
+        positions = {(topic, at): place for topic, one in known.items() for at, place in one.kept.positions.items()}
+        ends = {(topic, at): end for topic, one in seen.items() if one is not None for at, end in one.ends.items()}
+        for topic, seconds in self._lag.seconds(positions, ends).items():
+            self._metrics.lag_seconds.labels(topic).set(seconds)
 
     def _watch_lag(self, seen: dict[str, Seen | None]) -> None:
         """Show how far behind we are, and raise StalledError where a partition does not move."""
@@ -295,15 +302,8 @@ class Ingest:
             # Not marked, so the same batch will be judged the same way again: nothing is lost.
             self._log.warning("ingest.waiting", cause=type(away).__name__, detail=str(away))
 
-    def _count(
-        self,
-        decoded: Sequence[Decoded | Rejected],
-        loaded: Loaded,
-        outcome: Outcome,
-        known: dict[str, frozenset[str]],
-        now: datetime,
-    ) -> None:
-        """What on-call sees of a batch; one log line for each decision."""
+    def _count(self, decoded: Sequence[Decoded | Rejected], loaded: Loaded, outcome: Outcome) -> None:
+        """What is counted of a batch."""
         events = Counter((one.raw.origin.topic, "quarantined") for one in decoded if isinstance(one, Rejected))
         entries = [one for one in decoded if isinstance(one, Decoded)]
         outcomes = (("applied", loaded.fresh), ("duplicate", loaded.duplicates), ("quarantined", loaded.conflicts))
@@ -311,34 +311,6 @@ class Ingest:
             events.update((entries[number].origin.topic, outcome_name) for number in numbers)
         for (topic, outcome_name), count in events.items():
             self._metrics.events.labels(topic, outcome_name).inc(count)
-        for episode in outcome.episodes:
-            opened = episode.opened
-            if not episode.guarded and opened.placement_id not in known[opened.account_id]:
-                self._metrics.unguarded.labels(opened.agency_id).inc()
-        for recall in outcome.recalls:
-            opened = recall.placement
-            latency = (now - (recall.noticed_by or recall.trigger).origin.received_at).total_seconds()
-            self._metrics.recall_latency.labels("requested", opened.agency_id, recall.cause).observe(
-                max(0.0, latency)
-            )
-            self._log.info(
-                "recall.requested",
-                recall_id=recall.recall_id,
-                placement_id=opened.placement_id,
-                agency_id=opened.agency_id,
-                reason=recall.reason,
-                cause=recall.cause,
-            )
-        for bad in outcome.quarantined:
-            origin = bad.raw.origin
-            self._log.warning(
-                "event.quarantined",
-                topic=origin.topic,
-                partition=origin.partition,
-                offset=origin.offset,
-                reason=bad.reason,
-                detail=bad.detail,
-            )
 
 
 def _one_by_one(polled: Polled) -> Iterator[Polled]:
@@ -349,6 +321,11 @@ def _one_by_one(polled: Polled) -> Iterator[Polled]:
         at_its_end = raw.origin.offset == last[place] and place in polled.positions
         after = polled.positions[place] if at_its_end else raw.origin.offset + 1
         yield Polled([raw], {place: after})
+
+
+def _last_read(polled: Polled) -> dict[Place, datetime]:
+    """The broker's time of the last record of each partition; those of one partition stand in their order."""
+    return {(raw.origin.topic, raw.origin.partition): raw.origin.received_at for raw in polled.records}
 
 
 def _bounds(before: Seen | None, after: Seen | None) -> Seen | None:

@@ -13,15 +13,20 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-from consumers import desk
+from consumers import desk, ops
+from consumers.agency import arguments as agency
 from consumers.compose import House
-from consumers.console import EXIT_UNAVAILABLE, EXIT_USAGE, EXIT_WRONG, complain, say
 from consumers.roles import RoleRefusedError
 from consumers.streams import NotAcceptedError
+from consumers.terminal import EXIT_UNAVAILABLE, EXIT_USAGE, EXIT_WRONG, complain, say
 from consumers.watchdog import EXIT_STALLED, StalledError
 from infra import logs
+from infra.agencies_file import AgenciesError
 from infra.embedded import PartsError
 from infra.kafka.errors import BrokerUnavailableError
 from infra.policy_file import PolicyError
@@ -41,8 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Command = parsed.command
     try:
         return command(parsed, read_settings())
-    except (SettingsError, PolicyError, SchemaError, OSError) as why:
+    except (SettingsError, PolicyError, AgenciesError, SchemaError) as why:
         complain(str(why))
+        return EXIT_USAGE
+    except OSError as why:
+        complain(_of_the_system(why))
         return EXIT_USAGE
     except NotAcceptedError as why:
         complain(str(why))
@@ -59,6 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StalledError as why:
         complain(str(why))
         return EXIT_STALLED
+
+
+def _of_the_system(why: OSError) -> str:
+    """What the operating system refuses: of which file, and what to do where that is known."""
+    if why.filename is None or why.strerror is None:
+        return why.strerror or str(why)
+    name = why.filename.decode(errors="replace") if isinstance(why.filename, bytes) else why.filename
+    said = "is there already; name a new one" if isinstance(why, FileExistsError) else why.strerror
+    return f"{name}: {said}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     add("dispatch", _dispatch, "publish what the outbox holds")
     sweep = add("sweep", _sweep, "re-derive what ought to exist, at intervals")
     sweep.add_argument("--once", action="store_true", help="sweep once and end")
+    add("api", _api, "answer questions over HTTP")
     replay = add("replay", _replay, "run a file of events through the rules, and say what would have happened")
     replay.add_argument("file", type=Path, metavar="FILE", help="NDJSON of CloudEvents, may be gzipped")
     replay.add_argument("--policy", type=Path, help="the policy to use instead of the one in force")
@@ -87,6 +105,11 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--json", action="store_true", help="print one JSON object")
     database = add("db", _db, "the database's schema")
     database.add_argument("action", choices=["upgrade"], help="upgrade: bring it up to date")
+    simulator = add("agency-simulator", _agency_simulator, "be an agency, for tests and to build against")
+    agency.add_simulator(simulator)
+    check = add("agency-check", _agency_check, "say whether an agency's end behaves, a line a check")
+    check.add_argument("--json", action="store_true", help="print one JSON value")
+    agency.add_check(check)
     desk.add_commands(commands)
     return parser
 
@@ -100,9 +123,21 @@ def _until_told_to_stop() -> threading.Event:
 
 def _role(name: str, settings: Settings) -> House:
     house = House(settings, logs.configure(role=name, level=settings.log_level), role=name)
-    if settings.metrics_port:
-        house.metrics.serve(settings.metrics_port)
+    logs.tell_what_nobody_catches(house.log)
+    if settings.database_url is not None:  # Without one the role will say so itself.
+        house.show_readings()
+        if settings.metrics_port:
+            _serve_ops(house, settings.metrics_port)
     return house
+
+
+def _serve_ops(house: House, port: int) -> None:
+    servers = ops.Servers(house.needed_servers())
+    servers.start()
+    try:
+        ops.serve(port, ops.Ops(house.metrics, house.pulse, servers))
+    except OSError as why:
+        raise SettingsError(f"can't listen on port {port} ({why.strerror}): set GUARD_METRICS_PORT") from why
 
 
 def _demo(arguments: argparse.Namespace, _settings: Settings) -> int:
@@ -145,10 +180,46 @@ def _sweep(arguments: argparse.Namespace, settings: Settings) -> int:
     house = _role("sweep", settings)
     if arguments.once:
         found = house.sweep().step(stop)
-        say(json.dumps({"repaired": found.repaired, "overdue": found.overdue, "forgotten": found.forgotten}))
+        say(json.dumps(asdict(found)))
         return EXIT_WRONG if found.repaired else 0
     house.sweep().run(stop)
     return 0
+
+
+def _api(_arguments: argparse.Namespace, settings: Settings) -> int:
+    # The only role that needs a web server; the others start sooner without.
+    from consumers.api.app import build  # noqa: PLC0415 # As above.
+    from infra.http.server import Address, listen, serve  # noqa: PLC0415 # As above.
+
+    stop = _until_told_to_stop()
+    address = Address(settings.api_host, settings.api_port, settings.api_tls_cert_file, settings.api_tls_key_file)
+    with closing(listen(address)) as listening:
+        house = _role("api", settings)
+        api, console = house.api(), house.console()
+        _tune_interpreter()
+        serve(
+            build(api, console, exposition=partial(ops.exposition, house.metrics, house.pulse)),
+            address,
+            listening,
+            stop,
+            started=lambda: house.log.info("api.listening", port=address.port),
+            beat=house.pulse.loop("api"),
+            stopping=console.live.watch.close,
+        )
+        api.close()
+    return 0
+
+
+def _agency_simulator(arguments: argparse.Namespace, settings: Settings) -> int:
+    from consumers.agency.simulator import simulate  # noqa: PLC0415 # Only this command needs cryptography.
+
+    return simulate(arguments, settings, _until_told_to_stop())
+
+
+def _agency_check(arguments: argparse.Namespace, settings: Settings) -> int:
+    from consumers.agency.check import check_agency  # noqa: PLC0415 # Only this command calls an agency from here.
+
+    return check_agency(arguments, settings, _until_told_to_stop())
 
 
 def _replay(arguments: argparse.Namespace, settings: Settings) -> int:

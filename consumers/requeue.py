@@ -12,12 +12,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from consumers.set_aside import NO_FAULT_OF_AN_EVENT, set_aside, where
-from consumers.step import advance, remember, tell
+from consumers.aftermath import tell_log
+from consumers.set_aside import NO_FAULT_OF_AN_EVENT, set_aside
+from consumers.speakers import hear_again
+from consumers.step import take_in
+from consumers.traced import Traced
 from domain.events import RawRecord
 from domain.policy import Policy
-from infra.logs import Logger
-from infra.postgres.ledger import Batch, Case, Ledger, Loaded, Outcome
+from domain.traces import OFF, Tracing
+from infra.logs import Logger, where
+from infra.postgres.ledger import Batch, Ledger, Loaded, Outcome, Saved
 from infra.postgres.quarantine import Held, Quarantine, Refused
 from infra.wire.decode import Decoded, Rejected, decode
 
@@ -80,15 +84,17 @@ class Requeue:
         *,
         ledger: Ledger,
         quarantine: Quarantine,
-        policy: Policy,
+        rules: Callable[[], Policy],
         now: Callable[[], datetime],
         log: Logger,
+        tracing: Tracing = OFF,
     ) -> None:
         self._ledger = ledger
         self._quarantine = quarantine
-        self._policy = policy
+        self._rules = rules
         self._now = now
         self._log = log
+        self._tracing = tracing
 
     def these(self, ids: Sequence[int]) -> Report:
         """Try these events, oldest first."""
@@ -133,10 +139,12 @@ class Requeue:
 
     def _attempt(self, ids: Sequence[int], read: Callable[[RawRecord], Decoded | Rejected] = decode) -> _Attempt:
         """One transaction over these events."""
+        rules, traced = self._rules(), Traced(self._tracing)
         with self._ledger.batch() as batch:
-            attempt = _Attempt(batch.claim(ids), read)
-            attempt.apply(batch, self._policy, self._now())
+            attempt = _Attempt(batch.claim(ids), lambda raw: hear_again(raw, read(raw), rules.speakers))
+            attempt.apply(batch, rules, self._now(), traced)
             batch.settle(attempt.through, attempt.refused)
+        traced.committed(attempt.saved.acknowledged)
         return attempt
 
     def _with_holds(self, report: Report, touched: set[str]) -> Report:
@@ -148,15 +156,7 @@ class Requeue:
             self._log.info("quarantine.applied", quarantine_id=held.quarantine_id, reason=held.reason)
         for one in attempt.refused:
             self._log.warning("quarantine.still_bad", quarantine_id=one.quarantine_id, reason=one.reason)
-        for recall in attempt.outcome.recalls:
-            self._log.info(
-                "recall.requested",
-                recall_id=recall.recall_id,
-                placement_id=recall.placement.placement_id,
-                agency_id=recall.placement.agency_id,
-                reason=recall.reason,
-                cause=recall.cause,
-            )
+        tell_log(self._log, attempt.outcome, attempt.saved)
 
 
 def _accounts(events: Iterable[Held | Refused]) -> set[str]:
@@ -172,6 +172,7 @@ class _Attempt:
         self.duplicates: list[int] = []
         self.refused: list[Refused] = []
         self.outcome = Outcome()
+        self.saved = Saved([], [], [])
         self._held: list[Held] = []
         self._entries: list[Decoded] = []
         for held in claimed:
@@ -182,20 +183,11 @@ class _Attempt:
             else:
                 self.refused.append(Refused(held.quarantine_id, one.reason, one.detail, one.accounts))
 
-    def apply(self, batch: Batch, policy: Policy, now: datetime) -> None:
+    def apply(self, batch: Batch, policy: Policy, now: datetime, traced: Traced) -> None:
         """The steps of `ingest`, from the locks to what is saved."""
         loaded = batch.lock_and_load(self._entries)
-        touched: dict[str, Case] = {}
-        for number in loaded.fresh:
-            entry = self._entries[number]
-            case = loaded.cases.get(entry.account_id)
-            if case is None:
-                continue  # No debt and no placement: the fact itself is all there is to keep.
-            tell(self.outcome, advance(case, entry.recorded, policy, now), entry.traceparent)
-            touched[entry.account_id] = case
-        for case in touched.values():
-            remember(self.outcome, case)
-        batch.save(self.outcome)
+        take_in(self._entries, loaded, self.outcome, policy, now, traced)
+        self.saved = batch.save(self.outcome)
         self._sort_out(loaded)
 
     def _sort_out(self, loaded: Loaded) -> None:

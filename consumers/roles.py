@@ -16,7 +16,7 @@ from hashlib import blake2b
 from pathlib import Path
 from signal import SIGTERM
 
-from consumers.console import EXIT_USAGE
+from consumers.terminal import EXIT_USAGE
 from infra.embedded import Child
 from infra.logs import Logger
 from infra.settings import PREFIX, Settings
@@ -48,7 +48,7 @@ class _Role:
 
 
 class Roles:
-    """The processes of one house: ingest workers, a dispatcher and a sweeper."""
+    """The processes of one house: ingest workers, a dispatcher, a sweeper and the API."""
 
     def __init__(
         self,
@@ -62,7 +62,12 @@ class Roles:
         self._log = log
         self._log_file = log_file
         self._clock = clock
-        names = [*(f"ingest-{number + 1}" for number in range(settings.up_ingest_workers)), "dispatch", "sweep"]
+        names = [
+            *(f"ingest-{number + 1}" for number in range(settings.up_ingest_workers)),
+            "dispatch",
+            "sweep",
+            "api",
+        ]
         self._roles = [
             _Role(name, _command(name), {**environment, **_environment(settings, name, number)})
             for number, name in enumerate(names)
@@ -139,6 +144,11 @@ def _environment(settings: Settings, name: str, number: int) -> dict[str, str]:
         environment[f"{PREFIX}DATABASE_URL"] = settings.database_url.get_secret_value()
     if settings.metrics_port:
         environment[f"{PREFIX}METRICS_PORT"] = str(settings.metrics_port + number)
+    if name == "api":
+        environment[f"{PREFIX}API_HOST"], environment[f"{PREFIX}API_PORT"] = (
+            settings.api_host,
+            str(settings.api_port),
+        )
     if name.startswith("ingest-"):
         environment[f"{PREFIX}INGEST_INSTANCE"] = _instance(settings, name)
     return environment

@@ -21,6 +21,7 @@ from infra.postgres.database import Database
 from infra.postgres.inspection import events_kept
 from infra.postgres.outbox import Outbox
 from infra.postgres.quarantine import Quarantine
+from infra.postgres.recalls import KeptRecall, Recalls
 from infra.postgres.streams import Streams
 from infra.wire.kinds import INBOUND_TOPICS, RECALLS
 
@@ -64,6 +65,7 @@ class Stage:
         self._database = database
         self._streams = Streams(database)
         self._outbox = Outbox(database)
+        self._kept_recalls = Recalls(database)
         self._stop = stop
         self._deadline_seconds = deadline_seconds
         self._recalls: dict[str, list[Recall]] = {}
@@ -109,6 +111,25 @@ class Stage:
         if recall.cause != cause:
             raise StoryFailedError(f"{placement_id} was recalled as {recall.cause}, not as {cause}")
         return recall
+
+    def wait_for_answer(self, recall: Recall) -> float:
+        """The instant when the agency's acknowledgement of a recall was in the state."""
+        self._wait("no acknowledgement is there", lambda: self._kept(recall).acknowledged_at is not None)
+        return time.monotonic()
+
+    def wait_for_breach(self, recall: Recall) -> datetime:
+        """When the agency spoke to the customer in spite of a recall, once that is in the state."""
+        self._wait("no contact after the recall was seen", lambda: self._kept(recall).last_breach_at is not None)
+        at = self._kept(recall).last_breach_at
+        if at is None:
+            raise StoryFailedError("a breach is gone again")
+        return at
+
+    def _kept(self, recall: Recall) -> KeptRecall:
+        kept = self._kept_recalls.find(recall.recall_id)
+        if kept is None:
+            raise StoryFailedError(f"{recall.recall_id} is not kept")
+        return kept
 
     def wait_until_read(self) -> None:
         """Wait until a worker reads every stream."""

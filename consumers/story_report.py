@@ -1,6 +1,6 @@
 """A story as lines for people and as data for programs, with the same content.
 
-Called by the command `why` only; what is told is decided in `consumers.story`.
+Called by the command `why` and by the API; what is told is decided in `consumers.story`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from datetime import datetime, tzinfo
 
 from consumers.story import DebtNow, Line, PlacementNow, Story
-from domain.words import instant_in_words
-from infra.postgres.history import SetAside
+from domain.words import moment_in_words
+from infra.postgres.history import Recall, SetAside
+from infra.wire.clearances import encode_reasons
 
 
 def story_in_words(story: Story, timezone: tzinfo) -> Iterator[str]:
@@ -18,12 +19,14 @@ def story_in_words(story: Story, timezone: tzinfo) -> Iterator[str]:
     yield "Is a paid debt of this customer with a collector?"
     yield story.verdict
     yield ""
+    yield f"Times are in {timezone}."
+    yield ""
     yield f"What happened on account {story.account_id}, oldest first:"
     for line in story.lines:
-        yield f"  {instant_in_words(line.at, timezone)}  {line.words}"
+        yield f"  {moment_in_words(line.at, timezone)}  {line.words}"
     yield ""
     known = "as far as the streams were read" if story.behind else "with all that was acknowledged before"
-    yield f"How it stands on {instant_in_words(story.asked_at, timezone)}, {known}:"
+    yield f"How it stands on {moment_in_words(story.asked_at, timezone)}, {known}:"
     if not story.debts and not story.placements and not story.holds:
         yield "  no debt and no placement"
     for debt in story.debts:
@@ -51,17 +54,32 @@ def _debt_in_words(debt: DebtNow) -> Iterator[str]:
 
 def story_as_json(story: Story) -> dict[str, object]:
     """The story as data; amounts in minor units, instants in RFC 3339."""
+    return {**account_as_json(story), "timeline": [_line_as_json(line) for line in story.lines]}
+
+
+def account_as_json(story: Story) -> dict[str, object]:
+    """How the account stands, without what happened."""
     return {
         "account_id": story.account_id,
         "asked_at": story.asked_at.isoformat(),
         "paid_debt_with_collector": story.paid_and_placed,
         "answer": story.verdict,
-        "timeline": [_line_as_json(line) for line in story.lines],
         "debts": [_debt_as_json(debt) for debt in story.debts],
         "placements": [_placement_as_json(placement) for placement in story.placements],
+        "recalls": [_recall_as_json(one.recall) for one in story.placements if one.recall is not None],
         "holds": [_hold_as_json(hold) for hold in story.holds],
         "stopped_streams": list(story.stopped_topics),
         "behind": story.behind,
+    }
+
+
+def timeline_as_json(story: Story) -> dict[str, object]:
+    """What happened, without how the account stands."""
+    return {
+        "account_id": story.account_id,
+        "asked_at": story.asked_at.isoformat(),
+        "behind": story.behind,
+        "timeline": [_line_as_json(line) for line in story.lines],
     }
 
 
@@ -88,10 +106,7 @@ def _debt_as_json(debt: DebtNow) -> dict[str, object]:
         "settled_at": _instant(debt.settled_by.at if debt.settled_by else None),
         "clearance_now": {
             "decision": answer.decision,
-            "reasons": [
-                {"code": reason.code, "message": reason.message, "evidence": list(reason.evidence)}
-                for reason in answer.reasons
-            ],
+            "reasons": encode_reasons(answer.reasons),
         },
     }
 
@@ -113,6 +128,32 @@ def _placement_as_json(placement: PlacementNow) -> dict[str, object]:
         "recall_sent_at": _instant(recall.sent_at if recall else None),
         "recall_acknowledged_at": _instant(recall.acknowledged_at if recall else None),
         "next": {"who": step.actor, "what": step.what, "by": _instant(step.by)},
+    }
+
+
+def _recall_as_json(recall: Recall) -> dict[str, object]:
+    return {
+        "recall_id": recall.recall_id,
+        "placement_id": recall.placement_id,
+        "agency_id": recall.agency_id,
+        "reason": recall.reason,
+        "cause": recall.cause,
+        "state": recall.state,
+        "outstanding": recall.outstanding,
+        "currency": recall.currency,
+        "requested_at": recall.requested_at.isoformat(),
+        "acknowledge_by": recall.acknowledge_by.isoformat(),
+        "sent_at": _instant(recall.sent_at),
+        "acknowledged_at": _instant(recall.acknowledged_at),
+        "rejected_at": _instant(recall.rejected_at),
+        "overdue_at": _instant(recall.overdue_at),
+        "escalated_at": _instant(recall.escalated_at),
+        "taken_over_at": _instant(recall.taken_over_at),
+        "taken_over_by": recall.taken_over_by,
+        "taken_over_reason": recall.taken_over_reason,
+        "placement_closed_at": _instant(recall.placement_closed_at),
+        "resends": recall.resends,
+        "breaches": len(recall.breaches),
     }
 
 

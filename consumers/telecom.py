@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 
-from infra.wire.kinds import PAYMENTS, REFERRALS
+from infra.wire.kinds import NOTICES, PAYMENTS, REFERRALS
 
 CURRENCY = "RUB"
 DEBT_AGE = timedelta(days=30)
@@ -41,6 +41,8 @@ class Customer:
     number: int
     amount: int
     """Of the debt, in minor units."""
+    agency: str = ""
+    """With whom it is placed; '' for one of the two."""
 
     @property
     def account_id(self) -> str:
@@ -56,7 +58,7 @@ class Customer:
 
     @property
     def agency_id(self) -> str:
-        return AGENCIES[self.number % len(AGENCIES)]
+        return self.agency or AGENCIES[self.number % len(AGENCIES)]
 
     def referred(self, at: datetime) -> Saying:
         """Collections ask to hand the debt over, as it stood 30 days ago."""
@@ -66,13 +68,7 @@ class Customer:
             "collections.debt.referred.v1",
             self.debt_id,
             at,
-            debt_id=self.debt_id,
-            referral_id=f"referral-{self.number}",
-            agency_id=self.agency_id,
-            amount=self.amount,
-            currency=CURRENCY,
-            as_of=stated.isoformat(),
-            due_on=stated.date().isoformat(),
+            **self._terms(stated),
         )
 
     def placed(self, at: datetime) -> Saying:
@@ -90,9 +86,10 @@ class Customer:
             placed_at=at.isoformat(),
         )
 
-    def paid(self, at: datetime, *, amount: int | None = None) -> Saying:
+    def paid(self, at: datetime, *, amount: int | None = None, autopay: bool | None = None) -> Saying:
         """Billing has a payment: of the whole debt, unless an amount is given."""
         payment_id = f"payment-{self.number}"
+        how: dict[str, object] = {"autopay": autopay} if autopay is not None else {}
         return self._said(
             PAYMENTS,
             "billing.payment.settled.v1",
@@ -102,14 +99,61 @@ class Customer:
             amount=amount or self.amount,
             currency=CURRENCY,
             paid_at=at.isoformat(),
+            **how,
         )
 
-    def _said(self, topic: str, kind: str, event_id: str, at: datetime, **data: object) -> Saying:
+    def reminded(self, at: datetime) -> list[Saying]:
+        """Customer care have reminded the customer twice, by SMS."""
+        return [
+            self._notice("debt_reminder", "sms", at - timedelta(days=days), number=number)
+            for number, days in enumerate((12, 5), start=1)
+        ]
+
+    def short_by_a_price_rise(self, at: datetime, *, rise: int) -> list[Saying]:
+        """Autopay pays what it always paid; of the rise they asked to hear by SMS, and it stood in the cabinet."""
+        stated = at - DEBT_AGE
+        parts = [{"kind": "principal", "amount": self.amount - rise}, {"kind": "price_change", "amount": rise}]
+        return [
+            self._said(
+                NOTICES, "customer.channels.chosen.v1", "channels", at - timedelta(days=400), channels=["sms"]
+            ),
+            self._notice("price_change", "cabinet", at - timedelta(days=45), number=3),
+            self._notice("price_change", "sms", at - timedelta(days=45), number=4, delivered=False),
+            self._said(
+                REFERRALS,
+                "collections.debt.referred.v1",
+                self.debt_id,
+                at,
+                **self._terms(stated),
+                components=parts,
+            ),
+            self.paid(at - timedelta(days=20), amount=self.amount - rise, autopay=True),
+            *self.reminded(at),
+        ]
+
+    def _notice(self, kind: str, channel: str, at: datetime, *, number: int, delivered: bool = True) -> Saying:
+        notice_id = f"notice-{self.number}-{number}"
+        what, when = ("delivered", "delivered_at") if delivered else ("failed", "failed_at")
+        said = {"notice_id": notice_id, "kind": kind, "channel": channel, when: at.isoformat()}
+        return self._said(NOTICES, f"customer.notice.{what}.v1", notice_id, at, **said)
+
+    def _terms(self, stated: datetime) -> dict[str, object]:
+        return {
+            "debt_id": self.debt_id,
+            "referral_id": f"referral-{self.number}",
+            "agency_id": self.agency_id,
+            "amount": self.amount,
+            "currency": CURRENCY,
+            "as_of": stated.isoformat(),
+            "due_on": stated.date().isoformat(),
+        }
+
+    def _said(self, topic: str, event_type: str, event_id: str, at: datetime, **data: object) -> Saying:
         event = {
             "specversion": "1.0",
             "id": event_id,
             "source": "demo-telecom",
-            "type": kind,
+            "type": event_type,
             "time": at.isoformat(),
             "subject": self.account_id,
             "data": {"account_id": self.account_id, **data},

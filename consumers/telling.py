@@ -1,7 +1,8 @@
-"""One event or one message in words, for the story of an account: ids, amounts and dates, never a free text.
+"""One event or one message in words, for the story of an account: ids, amounts and dates, hardly a free text.
 
 Called by `consumers.story`. What a customer, an agency or a clerk wrote in their own words (reasons, methods)
-stays in the event; whoever needs it finds it by the event's source and id.
+stays in the event; whoever needs it finds it by the event's source and id. An order of ours is told with who gave
+it and why: that is what it is asked for.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ from domain.events import (
     PlanEnded,
     ProtectionChanged,
     RecallAcknowledged,
+    RecallOrdered,
     RecallRejected,
 )
-from domain.words import amount_in_words, instant_in_words
+from domain.words import amount_in_words, moment_in_words
 
 
 def event_in_words(event: Event, timezone: tzinfo) -> str:  # noqa: PLR0912  A table: one row for each kind.
@@ -60,6 +62,8 @@ def event_in_words(event: Event, timezone: tzinfo) -> str:  # noqa: PLR0912  A t
             return f"the agency acknowledged the recall of placement {event.placement_id}"
         case RecallRejected():
             return f"the agency objected to the recall of placement {event.placement_id}"
+        case RecallOrdered():
+            return f"{event.requested_by} ordered the recall of placement {event.placement_id}: {event.reason}"
         case NoticeDelivered():
             return f"{_notice(event)} delivered by {event.channel}{_about(event.debt_id)}"
         case NoticeFailed():
@@ -103,6 +107,8 @@ def happened_at(event: Event) -> datetime | None:  # noqa: PLR0912  As above.
             return event.rejected_at
         case ContactMade():
             return event.contacted_at
+        case RecallOrdered():
+            return event.ordered_at
         case NoticeDelivered():
             return event.delivered_at
         case NoticeFailed():
@@ -165,7 +171,7 @@ def _referred(event: DebtReferred, timezone: tzinfo) -> str:
     parts = ", ".join(f"{part.kind} {amount_in_words(part.amount, event.currency)}" for part in event.components)
     made_of = f" ({parts})" if parts else ""
     agency = f" to {event.agency_id}" if event.agency_id is not None else ""
-    stated = f"as of {instant_in_words(event.as_of, timezone)}, due on {event.due_on.isoformat()}"
+    stated = f"as of {moment_in_words(event.as_of, timezone)}, due on {event.due_on.isoformat()}"
     return f"debt {event.debt_id} of {amount}{made_of} referred{agency}, {stated}"
 
 

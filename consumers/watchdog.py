@@ -31,11 +31,14 @@ class Watchdog:
         stalled_seconds: float,
         log: Logger,
         clock: Callable[[], float] = time.monotonic,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
+        """`beat` hears of each beat too, for whoever asks from outside."""
         self._check_seconds = check_seconds
         self._stalled_seconds = stalled_seconds
         self._log = log
         self._clock = clock
+        self._beat = beat
         self._beaten_at = clock()
         self._look_at = 0.0
         self._since: dict[tuple[str, int], tuple[int, float]] = {}
@@ -47,6 +50,7 @@ class Watchdog:
     def beat(self) -> None:
         """The loop turns."""
         self._beaten_at = self._clock()
+        self._beat()
 
     def look_is_due(self) -> bool:
         """Whether it is time to look at the streams; says yes once each `check_seconds`."""

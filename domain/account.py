@@ -37,6 +37,7 @@ from domain.events import (
     PlanEnded,
     ProtectionChanged,
     RecallAcknowledged,
+    RecallOrdered,
     RecallRejected,
     Recorded,
     Stamp,
@@ -110,17 +111,49 @@ class Debt:
         return self.referred_at is None or self.referred_at <= self.withdrawal.time
 
 
+Speaker = str | None
+"""The agency that says something; None where that is not known."""
+
+Answering = tuple[Speaker, str]
+"""Who answers which recall."""
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """An episode of one debt with one agency, by its id."""
+    """An episode of one debt with one agency, by its id; `ordered_by` is the first order to recall it.
+
+    What agencies say is kept by who said it. Who has the placement is perhaps not known when they do, so whether it
+    has an effect is judged when it is looked at.
+    """
 
     opened: PlacementOpened | None = None
     opened_by: Recorded | None = None
-    accepted_at: datetime | None = None
+    ordered_by: Recorded | None = None
+    accepted: Mapping[Speaker, datetime] = field(default_factory=dict)
     closed_at: datetime | None = None
-    acknowledged: Mapping[str, datetime] = field(default_factory=dict)  # by recall id
-    rejected: Mapping[str, RecallRejected] = field(default_factory=dict)  # by recall id
-    contacted_at: datetime | None = None
+    acknowledged: Mapping[Answering, datetime] = field(default_factory=dict)
+    rejected: Mapping[Answering, RecallRejected] = field(default_factory=dict)
+    contacted: Mapping[Speaker, datetime] = field(default_factory=dict)
+
+    def heeds(self, speaker: Speaker) -> bool:
+        """Whether what this agency says of the placement has an effect: it has it, or nobody knows who speaks."""
+        return self.opened is not None and speaker in {None, self.opened.agency_id}
+
+    @property
+    def accepted_at(self) -> datetime | None:
+        """When the agency last said that it has the debt."""
+        return max((at for speaker, at in self.accepted.items() if self.heeds(speaker)), default=None)
+
+    def acknowledged_at(self, recall_id: str) -> datetime | None:
+        """When the agency last said that it has stopped because of this recall."""
+        answers = self.acknowledged.items()
+        return max((at for (speaker, of), at in answers if of == recall_id and self.heeds(speaker)), default=None)
+
+    def rejection(self, recall_id: str) -> RecallRejected | None:
+        """The agency's last objection to this recall."""
+        answers = self.rejected.items()
+        mine = [said for (speaker, of), said in answers if of == recall_id and self.heeds(speaker)]
+        return max(mine, key=_rejection_order, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,17 +244,22 @@ OPENING = (DebtReferred, PlacementOpened)
 def from_events(account_id: str, recorded: Iterable[Recorded]) -> Account:
     """The account that these events make, in whatever order they are given.
 
-    Payments are many and depend on no other fact: they are gathered apart, and the account is made once.
+    What an account has many of is gathered apart, and the account is made once: no fact depends on another.
     """
-    account, payments = Account(account_id), dict[str, Payment]()
+    account = Account(account_id)
+    payments, debts, notices = dict[str, Payment](), dict[str, Debt](), dict[str, Notice]()
     for one in recorded:
         event = one.event
         match event:
             case PaymentPending() | PaymentSettled() | PaymentFailed() | PaymentReturned():
                 payments[event.payment_id] = _payment(payments.get(event.payment_id, Payment()), one)
+            case DebtReferred() | DebtWithdrawn():
+                debts[event.debt_id] = _debt(debts.get(event.debt_id, Debt()), one)
+            case NoticeDelivered() | NoticeFailed():
+                notices[event.notice_id] = _notice(notices.get(event.notice_id, Notice()), event)
             case _:
                 account = apply(account, one)
-    return replace(account, payments=payments)
+    return replace(account, payments=payments, debts=debts, notices=notices)
 
 
 def apply(account: Account, recorded: Recorded) -> Account:
@@ -245,6 +283,7 @@ def apply(account: Account, recorded: Recorded) -> Account:
             | RecallAcknowledged()
             | RecallRejected()
             | ContactMade()
+            | RecallOrdered()
         ):
             episode = _placement(account.placements.get(event.placement_id, Placement()), recorded)
             return replace(account, placements={**account.placements, event.placement_id: episode})
@@ -270,10 +309,10 @@ def _payment(known: Payment, recorded: Recorded) -> Payment:
     match event:
         case PaymentPending():
             said = _money(event.payment_id, event.initiated_at, event, recorded)
-            return replace(known, pending=_later(known.pending, said))
+            return Payment(_later(known.pending, said), known.settled, known.failed, known.returned)
         case PaymentSettled():
             said = _money(event.payment_id, event.paid_at, event, recorded)
-            return replace(known, settled=_later(known.settled, said))
+            return Payment(known.pending, _later(known.settled, said), known.failed, known.returned)
         case PaymentFailed():
             return replace(known, failed=True)
         case _:
@@ -290,8 +329,8 @@ def _debt(known: Debt, recorded: Recorded) -> Debt:
     if isinstance(recorded.event, DebtReferred):
         said = Statement(recorded.event, recorded)
         referred_at = _max(known.referred_at, recorded.time)
-        return replace(known, statement=_later(known.statement, said), referred_at=referred_at)
-    return replace(known, withdrawal=_later(known.withdrawal, recorded))
+        return Debt(_later(known.statement, said), known.withdrawal, referred_at)
+    return Debt(known.statement, _later(known.withdrawal, recorded), known.referred_at)
 
 
 def _placement(known: Placement, recorded: Recorded) -> Placement:
@@ -305,23 +344,30 @@ def _placement(known: Placement, recorded: Recorded) -> Placement:
         case PlacementClosed():
             return replace(known, closed_at=_max(known.closed_at, event.closed_at))
         case PlacementAccepted():
-            return replace(known, accepted_at=_max(known.accepted_at, event.accepted_at))
+            at = _max(known.accepted.get(event.agency_id), event.accepted_at)
+            return replace(known, accepted={**known.accepted, event.agency_id: at})
         case RecallAcknowledged():
-            at = _max(known.acknowledged.get(event.recall_id), event.acknowledged_at)
-            return replace(known, acknowledged={**known.acknowledged, event.recall_id: at})
+            answering = (event.agency_id, event.recall_id)
+            at = _max(known.acknowledged.get(answering), event.acknowledged_at)
+            return replace(known, acknowledged={**known.acknowledged, answering: at})
         case RecallRejected():
-            before = known.rejected.get(event.recall_id)
+            answering = (event.agency_id, event.recall_id)
+            before = known.rejected.get(answering)
             if before is not None and _rejection_order(before) >= _rejection_order(event):
                 return known
-            return replace(known, rejected={**known.rejected, event.recall_id: event})
+            return replace(known, rejected={**known.rejected, answering: event})
         case ContactMade():
-            return replace(known, contacted_at=_max(known.contacted_at, event.contacted_at))
+            at = _max(known.contacted.get(event.agency_id), event.contacted_at)
+            return replace(known, contacted={**known.contacted, event.agency_id: at})
+        case RecallOrdered():
+            first = known.ordered_by is None or recorded.stamp < known.ordered_by.stamp
+            return replace(known, ordered_by=recorded) if first else known
         case _:
             return known
 
 
-def _rejection_order(event: RecallRejected) -> tuple[datetime, str]:
-    return (event.rejected_at, event.reason)
+def _rejection_order(event: RecallRejected) -> tuple[datetime, str, str]:
+    return (event.rejected_at, event.reason, event.agency_id or "")
 
 
 def _dispute(known: Dispute, recorded: Recorded) -> Dispute:

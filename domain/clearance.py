@@ -3,21 +3,35 @@
 Called by whoever asks before a transfer, with the account's facts and the policy. Never knows how the facts
 were read: that they are complete is the caller's promise (S1), and where it can't be kept the caller says so
 with `behind`. All reasons that apply are listed; the first decides; where none applies the answer is clear.
+
+Evidence is for a person who checks the answer: amounts, instants, and the ids by which more can be found. It is
+published and kept, so it holds nothing that a customer wrote, nor the mark that protects one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from domain.account import Account, Debt, Money, Statement
-from domain.allocation import Balance, balances, pending, uncertain
-from domain.events import ChannelsChosen, Component, CreditPosted, NoticeDelivered, NoticeKind
+from domain.allocation import Balance, Share, balances, pending, uncertain
+from domain.events import (
+    Component,
+    CreditPosted,
+    DisputeClosed,
+    NoticeKind,
+    PaymentPending,
+    PlacementOpened,
+)
+from domain.notices import Notices
 from domain.policy import Policy
 from domain.recall import SaidOf, below_minimum, is_open, only_charges_left, protected_by, upheld_dispute
-from domain.words import amount_in_words, instant_in_words
+from domain.words import amount_in_words, day_in_words, days_in_words, instant_in_words
+
+EVIDENCE_MAX = 20
+"""Lines of evidence of one reason: more than a person reads, and far from what one record of Kafka holds."""
 
 
 class Decision(StrEnum):
@@ -65,7 +79,7 @@ _REFUSED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One reason that applies, with what a person can check."""
+    """One reason that applies, with what a person can check; the evidence has no more lines than `EVIDENCE_MAX`."""
 
     code: Code
     message: str
@@ -92,29 +106,55 @@ class Question:
     policy: Policy
     now: datetime
     quarantined: bool = False
+    quarantine_ids: tuple[int, ...] = ()
+    """By which the events in quarantine can be looked at, where they have ids."""
     behind: str | None = None
     """Why not all that was acknowledged before the question may be known; None where all is."""
+    placement_id: str | None = None
+    """The placement that is to be confirmed: where it was opened already, it does not stand in its own way."""
 
 
 def answer(question: Question) -> Answer:
     """The answer to a question, by every rule of the table."""
     reasons: list[Reason] = []
     if question.quarantined:
-        reasons.append(Reason(Code.ACCOUNT_QUARANTINED, "An event of this account could not be applied."))
+        evidence = tuple(f"event {one} is in quarantine" for one in question.quarantine_ids)
+        reasons.append(Reason(Code.ACCOUNT_QUARANTINED, "An event of this account could not be applied.", evidence))
     if question.behind:
         message = "What was paid until now can't be known at the moment."
         reasons.append(Reason(Code.STREAM_BEHIND, message, (question.behind,)))
     debt = question.account.debts.get(question.debt_id)
     if debt is None or debt.statement is None:
-        reasons.append(Reason(Code.DEBT_UNKNOWN, "No such debt was referred on this account."))
-        return Answer(_decision(reasons), tuple(reasons), 0, "")
+        return _answer([*reasons, _unknown(question)], 0, "")
     case = _Case(question, debt, debt.statement, balances(question.account, question.policy.debt)[question.debt_id])
     reasons += [found for rule in _RULES if (found := rule(case))]
-    terms = debt.statement.terms
-    return Answer(_decision(reasons), tuple(reasons), case.balance.outstanding, terms.currency)
+    return _answer(reasons, case.balance.outstanding, debt.statement.terms.currency)
 
 
-def _decision(reasons: Iterable[Reason]) -> Decision:
+def _answer(reasons: Iterable[Reason], outstanding: int, currency: str) -> Answer:
+    bounded = tuple(_bounded(reason) for reason in reasons)
+    return Answer(decision_of(bounded), bounded, outstanding, currency)
+
+
+def _unknown(question: Question) -> Reason:
+    """Nobody stated this debt, so nobody can say what is owed on it; the ids beside it show a mistake in its id."""
+    known = tuple(
+        f"debt {debt_id} was referred" for debt_id, debt in sorted(question.account.debts.items()) if debt.statement
+    )
+    return Reason(Code.DEBT_UNKNOWN, "No such debt was referred on this account.", known)
+
+
+def _bounded(reason: Reason) -> Reason:
+    """The reason with no more evidence than a person reads."""
+    more = len(reason.evidence) - EVIDENCE_MAX
+    if more <= 0:
+        return reason
+    kept = reason.evidence[: EVIDENCE_MAX - 1]
+    return replace(reason, evidence=(*kept, f"and {more + 1} more"))
+
+
+def decision_of(reasons: Iterable[Reason]) -> Decision:
+    """What reasons come to: the first decides, and where there is none it is clear."""
     first = next(iter(reasons), None)
     if first is None:
         return Decision.CLEAR
@@ -143,54 +183,58 @@ class _Case:
         """The money that this debt's amount may hold already, or not."""
         return uncertain(self.account, self.statement.terms, self.policy.debt.snapshot_grace)
 
-    def days_since(self, at: datetime) -> int:
-        """Days begun since an instant, in the creditor's time zone."""
-        zone = self.policy.timezone
-        return (self.question.now.astimezone(zone).date() - at.astimezone(zone).date()).days
+    @property
+    def notices(self) -> Notices:
+        """What the customer was told of this debt."""
+        return Notices(self.account, self.question.debt_id, self.policy, self.question.now)
 
     def when(self, at: datetime) -> str:
         return instant_in_words(at, self.policy.timezone)
 
     def paid(self, money: Money) -> str:
-        """One money in words: `850.00 RUB on 14 Nov 2026 10:02, payment p-17`."""
-        kind = "credit" if isinstance(money.said_by.event, CreditPosted) else "payment"
-        amount = amount_in_words(money.amount, money.currency)
-        return f"{amount} on {self.when(money.at)}, {kind} {money.money_id}"
+        """One money in words: `paid 850.00 RUB on 14 Nov 2026 10:02, payment p-17`."""
+        amount, at = amount_in_words(money.amount, money.currency), self.when(money.at)
+        match money.said_by.event:
+            case CreditPosted():
+                return f"credited {amount} on {at}, credit {money.money_id}"
+            case PaymentPending():
+                return f"{amount} on its way since {at}, payment {money.money_id}"
+            case _:
+                return f"paid {amount} on {at}, payment {money.money_id}"
 
-    def told(self, kind: NoticeKind) -> list[NoticeDelivered]:
-        """The notices of a kind that reached the customer by a channel that counts, oldest first."""
-        channels = self.policy.notices.channels
-        chosen = self.account.channels
-        if channels is None and chosen and isinstance(chosen.said_by.event, ChannelsChosen):
-            channels = chosen.said_by.event.channels or None
-        delivered = [notice.delivered for notice in self.account.notices.values() if notice.delivered]
-        return sorted(
-            (
-                one
-                for one in delivered
-                if one.kind is kind
-                and one.debt_id in {None, self.question.debt_id}
-                and (channels is None or one.channel in channels)
-                and one.delivered_at <= self.question.now
-            ),
-            key=lambda one: (one.delivered_at, one.notice_id),
-        )
+    def share(self, share: Share) -> str:
+        """What one money paid of this debt, in words: all of it, or a part."""
+        paid = self.paid(share.money)
+        if share.amount == share.money.amount:
+            return paid
+        return f"{paid}, {self.amount(share.amount)} of it for this debt"
+
+    def amount(self, amount_minor: int) -> str:
+        """An amount of this debt's currency in words."""
+        return amount_in_words(amount_minor, self.statement.terms.currency)
+
+    @property
+    def owed(self) -> str:
+        """What is owed of what was stated, in words."""
+        return f"{self.amount(self.balance.outstanding)} of {self.amount(self.statement.terms.amount)} is owed"
 
 
 def _withdrawn(case: _Case) -> Reason | None:
-    """Collections took it back, and did not refer it again since."""
+    """Collections took it back, and did not refer it again since: the creditor alone says what is claimed."""
     if not case.debt.withdrawn or case.debt.withdrawal is None:
         return None
-    return Reason(Code.DEBT_WITHDRAWN, "Collections withdrew this debt.", (case.when(case.debt.withdrawal.time),))
+    evidence = (f"withdrawn on {case.when(case.debt.withdrawal.time)}",)
+    return Reason(Code.DEBT_WITHDRAWN, "Collections withdrew this debt.", evidence)
 
 
 def _already_placed(case: _Case) -> Reason | None:
-    """One debt is with one agency at a time, so that nobody is called by two."""
+    """One debt is with one agency at a time, by practice: nobody is called by two, nor pays one debt to both."""
     open_ones = [
-        f"{placement_id} with {episode.opened.agency_id}"
+        _placement(case, episode.opened)
         for placement_id, episode in sorted(case.account.placements.items())
         if episode.opened is not None
         and episode.opened.debt_id == case.question.debt_id
+        and placement_id != case.question.placement_id
         and is_open(case.account, placement_id, case.question.said.get(placement_id))
     ]
     if not open_ones:
@@ -198,69 +242,82 @@ def _already_placed(case: _Case) -> Reason | None:
     return Reason(Code.ALREADY_PLACED, "An agency has this debt.", tuple(open_ones))
 
 
+def _placement(case: _Case, opened: PlacementOpened) -> str:
+    said = case.question.said.get(opened.placement_id)
+    state = "; recalled, and not acknowledged" if said and said.recalled else ""
+    return f"placement {opened.placement_id} with {opened.agency_id} since {case.when(opened.placed_at)}{state}"
+
+
 def _settled(case: _Case) -> Reason | None:
-    """Nothing is owed, or no more than the policy's tolerance."""
+    """Nothing is owed, or no more than the policy's tolerance: who has paid is never called."""
     if not case.balance.settled(case.policy.debt):
         return None
-    evidence = tuple(f"paid {case.paid(share.money)}" for share in case.balance.shares)
-    return Reason(Code.DEBT_SETTLED, "Nothing is owed on this debt.", evidence)
+    message = "Nothing is owed on this debt."
+    if case.balance.outstanding > 0:
+        message = "No more is owed on this debt than the policy's tolerance."
+    evidence = (*(case.share(share) for share in case.balance.shares), case.owed)
+    return Reason(Code.DEBT_SETTLED, message, evidence)
 
 
 def _time_barred(case: _Case) -> Reason | None:
-    """Past the policy's limitation period (e.g. three years, Russian Civil Code, article 196)."""
+    """Past the policy's limitation period (e.g. three years, Russian Civil Code, article 196), in calendar days."""
     limit = case.policy.debt.limitation_days
     due_on = case.statement.terms.due_on
     today = case.question.now.astimezone(case.policy.timezone).date()
     if not limit or (today - due_on).days <= limit:
         return None
-    return Reason(Code.DEBT_TIME_BARRED, f"It was due more than {limit} days ago.", (due_on.isoformat(),))
+    evidence = f"due on {day_in_words(due_on)}, {days_in_words((today - due_on).days)} ago"
+    return Reason(Code.DEBT_TIME_BARRED, f"It was due more than {days_in_words(limit)} ago.", (evidence,))
 
 
 def _protected(case: _Case) -> Reason | None:
-    """Some people must not be pursued: bankrupt, deceased, minors, and whom else the policy names."""
-    protection = case.account.protection
-    if protection is None or protected_by(case.account, case.policy) is None:
+    """Some people must not be pursued: bankrupt, incapable, minors, in hospital, and whom else the policy names.
+
+    E.g. Russian Federal Law 230-FZ, article 7. Which of the marks it is stays with the event.
+    """
+    protection, by = case.account.protection, protected_by(case.account, case.policy)
+    if protection is None or by is None:
         return None
-    since = f"since {case.when(protection.since)}"
-    return Reason(Code.PROTECTED_CUSTOMER, "The customer is protected.", (since,))
+    evidence = f"since {case.when(protection.since)}, by event {by.id} of {by.source}"
+    return Reason(Code.PROTECTED_CUSTOMER, "The customer is protected.", (evidence,))
 
 
 def _below_minimum(case: _Case) -> Reason | None:
-    """Too little is owed to be worth an agency's calls."""
+    """Too little is owed to be worth an agency's calls, by the creditor's practice."""
     if not below_minimum(case.balance, case.policy.debt):
         return None
-    owed = amount_in_words(case.balance.outstanding, case.statement.terms.currency)
-    return Reason(Code.BELOW_MINIMUM, "Too little is owed.", (f"{owed} is owed",))
+    least = f"the least that is placed is {case.amount(case.policy.debt.minimum_minor)}"
+    return Reason(Code.BELOW_MINIMUM, "Too little is owed.", (case.owed, least))
 
 
 def _charges_left(case: _Case) -> Reason | None:
-    """The principal is paid; a person should look before fees alone go to an agency."""
+    """The principal is paid; by practice a person looks before fees alone go to an agency."""
     if not case.policy.debt.only_charges_left_holds or not only_charges_left(case.balance):
         return None
-    owed = amount_in_words(case.balance.outstanding, case.statement.terms.currency)
-    return Reason(Code.ONLY_CHARGES_LEFT, "Only fees or penalties are left.", (f"{owed} is owed",))
+    left = tuple(f"{kind}: {case.amount(amount)} is owed" for kind, amount in case.balance.left.items() if amount)
+    return Reason(Code.ONLY_CHARGES_LEFT, "Only fees or penalties are left.", left)
 
 
 def _price_change(case: _Case) -> Reason | None:
-    """A price rise is owed only by who was told of it in time, by a way that they chose."""
-    if not case.balance.left.get(Component.PRICE_CHANGE):
+    """A price rise is owed only by who was told of it in time, by a way that they chose.
+
+    E.g. ten days before, by the Russian rules for telephone services. It holds whatever has been paid since: what
+    went to a rise that nobody was told of would otherwise have paid the rest.
+    """
+    parts = case.statement.terms.components
+    rise = sum(part.amount for part in parts if part.kind is Component.PRICE_CHANGE)
+    notices, asked = case.notices, case.policy.notices.price_change_days
+    told = notices.that_count(NoticeKind.PRICE_CHANGE)
+    if not rise or any(notices.days_since(one.delivered_at) >= asked for one in told):
         return None
-    days = case.policy.notices.price_change_days
-    if any(case.days_since(one.delivered_at) >= days for one in case.told(NoticeKind.PRICE_CHANGE)):
-        return None
-    evidence = tuple(
-        f"told by {one.channel} on {case.when(one.delivered_at)}"
-        for notice in case.account.notices.values()
-        if (one := notice.delivered)
-        and one.kind is NoticeKind.PRICE_CHANGE
-        and one.debt_id in {None, case.question.debt_id}
-    )
-    message = f"No notice of the price change reached the customer {days} days ago by a channel they chose."
-    return Reason(Code.PRICE_CHANGE_NOT_NOTIFIED, message, tuple(sorted(evidence)))
+    message = f"No notice of the price change reached the customer {notices.days(asked)} ago or earlier."
+    known = tuple(notices.in_words(NoticeKind.PRICE_CHANGE)) or ("no notice of it is known",)
+    evidence = (f"{case.amount(rise)} of it is a price change", notices.channels_in_words(), *known)
+    return Reason(Code.PRICE_CHANGE_NOT_NOTIFIED, message, evidence)
 
 
 def _payment_pending(case: _Case) -> Reason | None:
-    """Payments on their way would settle it; whoever has done their part is not called."""
+    """Payments on their way would settle it; by practice whoever has done their part is not called."""
     evidence = _settling(case, pending(case.account), case.doubtful)
     if not evidence:
         return None
@@ -268,10 +325,14 @@ def _payment_pending(case: _Case) -> Reason | None:
 
 
 def _snapshot_uncertain(case: _Case) -> Reason | None:
-    """The copy of the base in which collections found the debt may have been older than a payment."""
+    """The copy of the base in which collections found the debt may have been older than a payment.
+
+    Copies lag by hours or days, so by practice a person asks billing before somebody is called who may have paid.
+    """
     evidence = _settling(case, case.doubtful, pending(case.account))
     if not evidence:
         return None
+    evidence = (*evidence, f"the debt was stated as of {case.when(case.statement.terms.as_of)}")
     message = "Payments made just before the debt was stated would settle it, if they are not in its amount."
     return Reason(Code.SNAPSHOT_UNCERTAIN, message, evidence)
 
@@ -301,30 +362,35 @@ def _settled_with(case: _Case, supposed: tuple[Money, ...]) -> frozenset[str]:
 
 
 def _currency(case: _Case) -> Reason | None:
-    """Money in another currency may be meant for it; a person has to convert it."""
+    """Money in another currency may be meant for it; at which rate it counts is for a person to say."""
     foreign = case.balance.in_other_currency
     if not foreign:
         return None
-    evidence = tuple(f"paid {case.paid(money)}" for money in foreign)
+    evidence = (*(case.paid(money) for money in foreign), f"the debt is in {case.statement.terms.currency}")
     return Reason(Code.CURRENCY_MISMATCH, "It was paid in another currency.", evidence)
 
 
 def _disputed(case: _Case) -> Reason | None:
-    """A disputed debt waits for the outcome; one found for the customer waits to be stated anew."""
+    """A disputed debt waits for the outcome; one found for the customer waits to be stated anew.
+
+    E.g. 15 U.S.C. 1692g: who collects stops until the debt has been verified.
+    """
     evidence = [
         f"dispute {dispute_id} opened on {case.when(dispute.opened.opened_at)}"
         for dispute_id, dispute in sorted(case.account.disputes.items())
         if dispute.opened is not None and dispute.is_open and dispute.concerns(case.question.debt_id)
     ]
-    if upheld := upheld_dispute(case.account, case.question.debt_id, since=case.statement.terms.as_of):
-        evidence.append(f"dispute upheld on {case.when(upheld.time)}, and the debt not stated anew since")
+    upheld = upheld_dispute(case.account, case.question.debt_id, since=case.statement.terms.as_of)
+    if upheld is not None and isinstance(upheld.event, DisputeClosed):
+        at = case.when(upheld.event.closed_at)
+        evidence.append(f"dispute {upheld.event.dispute_id} upheld on {at}, and the debt not stated anew since")
     if not evidence:
         return None
     return Reason(Code.DISPUTE_OPEN, "The customer disputes it.", tuple(evidence))
 
 
 def _plan(case: _Case) -> Reason | None:
-    """Who pays by instalments as agreed is not pursued for the rest."""
+    """Who pays by instalments as agreed is not pursued for the rest: by the agreement it is not due yet."""
     plans = tuple(
         f"plan {plan_id} agreed on {case.when(plan.agreed.agreed_at)}"
         for plan_id, plan in sorted(case.account.plans.items())
@@ -334,21 +400,40 @@ def _plan(case: _Case) -> Reason | None:
 
 
 def _notices(case: _Case) -> Reason | None:
-    """The customer must have been reminded as often as the policy asks, and have had time to act on it."""
-    rules = case.policy.notices
-    reminders = case.told(NoticeKind.DEBT_REMINDER)
-    warnings = case.told(NoticeKind.PLACEMENT_WARNING)
-    missing: list[str] = []
-    if len(reminders) < rules.debt_reminders:
-        missing.append(f"{len(reminders)} of {rules.debt_reminders} reminders delivered")
-    elif rules.debt_reminders and case.days_since(reminders[-1].delivered_at) < rules.days_since_last_reminder:
-        missing.append(f"last reminded on {case.when(reminders[-1].delivered_at)}")
-    needed = rules.placement_warning_days
-    if needed and not any(case.days_since(one.delivered_at) >= needed for one in warnings):
-        missing.append(f"no placement warning delivered {needed} days ago or earlier")
-    if not missing:
+    """The customer must have been reminded as often as the policy asks, and have had time to act on it.
+
+    By practice most debts are paid after a reminder; and a warning before a placement lets the customer object.
+    """
+    reminders, warnings = _reminders(case), _warnings(case)
+    if not reminders and not warnings:
         return None
-    return Reason(Code.NOTICES_MISSING, "The customer was not told enough.", tuple(missing))
+    evidence = (*reminders, *warnings, case.notices.channels_in_words())
+    for missing, kind in ((reminders, NoticeKind.DEBT_REMINDER), (warnings, NoticeKind.PLACEMENT_WARNING)):
+        if missing:
+            evidence = (*evidence, *case.notices.in_words(kind))
+    return Reason(Code.NOTICES_MISSING, "The customer was not told enough.", evidence)
+
+
+def _reminders(case: _Case) -> tuple[str, ...]:
+    """What is missing of the reminders: their number, or the days since the last of them."""
+    rules, notices = case.policy.notices, case.notices
+    counting = notices.that_count(NoticeKind.DEBT_REMINDER)
+    if len(counting) < rules.debt_reminders:
+        return (f"{len(counting)} of {rules.debt_reminders} reminders delivered",)
+    if not rules.debt_reminders:
+        return ()
+    last, asked = counting[-1].delivered_at, rules.days_since_last_reminder
+    passed = notices.days_since(last)
+    return (f"last reminded on {case.when(last)}, {passed} of {notices.days(asked)} ago",) if passed < asked else ()
+
+
+def _warnings(case: _Case) -> tuple[str, ...]:
+    """What is missing of the warnings: one that is old enough."""
+    asked, notices = case.policy.notices.placement_warning_days, case.notices
+    warned = notices.that_count(NoticeKind.PLACEMENT_WARNING)
+    if not asked or any(notices.days_since(one.delivered_at) >= asked for one in warned):
+        return ()
+    return (f"no placement warning delivered {notices.days(asked)} ago or earlier",)
 
 
 _RULES: tuple[Callable[[_Case], Reason | None], ...] = (

@@ -53,6 +53,6 @@ def _episode(account: Account, placement_id: str, said: Said | None) -> Episode:
         accepted_at=known.accepted_at,
         closed_at=known.closed_at,
         recall_id=recall_id,
-        acknowledged_at=known.acknowledged.get(recall_id),
-        rejected=known.rejected.get(recall_id),
+        acknowledged_at=known.acknowledged_at(recall_id),
+        rejected=known.rejection(recall_id),
     )

@@ -262,6 +262,7 @@ class PlacementAccepted:
     account_id: str
     placement_id: str
     accepted_at: datetime
+    agency_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +273,7 @@ class RecallAcknowledged:
     recall_id: str
     placement_id: str
     acknowledged_at: datetime
+    agency_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +285,7 @@ class RecallRejected:
     placement_id: str
     rejected_at: datetime
     reason: str
+    agency_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +296,22 @@ class ContactMade:
     placement_id: str
     contacted_at: datetime
     channel: str
+    agency_id: str | None = None
 
+
+@dataclass(frozen=True, slots=True)
+class RecallOrdered:
+    """A person at the creditor orders a placement to be withdrawn. Said by the guard alone, of whoever asked it."""
+
+    account_id: str
+    placement_id: str
+    reason: str
+    requested_by: str
+    ordered_at: datetime
+
+
+AgencyEvent = PlacementAccepted | RecallAcknowledged | RecallRejected | ContactMade
+"""What agencies say; `agency_id` is who speaks, where that is known."""
 
 Event = (
     PaymentPending
@@ -317,6 +335,7 @@ Event = (
     | RecallAcknowledged
     | RecallRejected
     | ContactMade
+    | RecallOrdered
 )
 
 
@@ -328,6 +347,10 @@ class Origin:
     partition: int
     offset: int
     received_at: datetime
+
+
+NO_PARTITION = -1
+"""Of an agency's file: the number of the line takes the place of an offset."""
 
 
 @dataclass(frozen=True, slots=True)

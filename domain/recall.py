@@ -31,6 +31,26 @@ class Cause(StrEnum):
     MANUAL = "manual"
 
 
+class RecallStage(StrEnum):
+    """Where a recall stands, from its request to its end; the one that stands last in its life wins."""
+
+    REQUESTED = "requested"
+    SENT = "sent"
+    OVERDUE = "overdue"
+    ESCALATED = "escalated"
+    REJECTED = "rejected"
+    TAKEN_OVER = "taken_over"
+    CLOSED = "closed"
+    ACKNOWLEDGED = "acknowledged"
+
+
+OVER = frozenset({RecallStage.CLOSED, RecallStage.ACKNOWLEDGED})
+"""The states in which nothing is left to do."""
+
+OPEN = tuple(stage for stage in RecallStage if stage not in OVER)
+"""The others, in the order of a recall's life."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecallRequested:
     """Order the agency to stop. `trigger` is the event that made the placement wrong."""
@@ -105,7 +125,7 @@ def is_open(account: Account, placement_id: str, said: Said | None) -> bool:
         return False
     if said is None or not said.recalled:
         return True
-    return recall_id_of(account.account_id, placement_id) not in episode.acknowledged
+    return episode.acknowledged_at(recall_id_of(account.account_id, placement_id)) is None
 
 
 def decide(
@@ -198,8 +218,8 @@ class _Judge:
         return messages
 
     def _recalled_reasons(self) -> frozenset[RecallReason]:
-        # That the debt is paid always recalls, whatever the policy lists.
-        return self.policy.recall.on | {RecallReason.DEBT_SETTLED}
+        # That the debt is paid, or that a person orders it, always recalls, whatever the policy lists.
+        return self.policy.recall.on | {RecallReason.DEBT_SETTLED, RecallReason.MANUAL}
 
     def _grounds(self) -> list[_Ground]:
         """All that makes this placement wrong, in the order of `RecallReason`."""
@@ -219,6 +239,8 @@ class _Judge:
             found.append(below)
         if self.balance and rules.only_charges_left_holds and only_charges_left(self.balance):
             found.append(_paid(self.balance, RecallReason.ONLY_CHARGES_LEFT, only_charges_left))
+        if order := self.account.placements[self.opened.placement_id].ordered_by:
+            found.append(_Ground(RecallReason.MANUAL, order))
         return found
 
     def _owed(self) -> tuple[int, str]:
@@ -229,20 +251,25 @@ class _Judge:
 
     def _recall(self, ground: _Ground, noticed_by: Recorded | None) -> RecallRequested:
         outstanding, currency = self._owed()
-        paid_after = ground.paid_at is not None and ground.paid_at > self.opened.placed_at
         return RecallRequested(
             recall_id=recall_id_of(self.account.account_id, self.opened.placement_id),
             placement=self.opened,
             reason=ground.reason,
-            cause=Cause.PAID_AFTER_PLACEMENT if paid_after else Cause.REFERRED_IN_ERROR,
+            cause=self._cause(ground),
             outstanding=outstanding,
             currency=currency,
             requested_at=self.now,
-            acknowledge_by=self.now + self.policy.recall.acknowledge_within,
+            acknowledge_by=self.policy.recall.acknowledge_by(self.opened.agency_id, self.now),
             trigger=ground.trigger,
             paid_at=ground.paid_at,
             noticed_by=noticed_by,
         )
+
+    def _cause(self, ground: _Ground) -> Cause:
+        if ground.reason is RecallReason.MANUAL:
+            return Cause.MANUAL
+        paid_after = ground.paid_at is not None and ground.paid_at > self.opened.placed_at
+        return Cause.PAID_AFTER_PLACEMENT if paid_after else Cause.REFERRED_IN_ERROR
 
 
 def _paid(balance: Balance, reason: RecallReason, state: Callable[[Balance], bool]) -> _Ground:

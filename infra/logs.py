@@ -1,23 +1,27 @@
 """Structured logs: one JSON object a line on standard error, with a stable `event` key and ids, no persons.
 
-Called where a process starts. The library's own logs are kept from warnings on.
+Called where a process starts. What libraries say from warnings on comes as a line of ours, without what they say it
+about: their words may hold what a customer's event held. So does what nobody caught, by its kind and place.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
+import traceback
+from types import TracebackType
 
 import structlog
 
 Logger = structlog.typing.FilteringBoundLogger
 
+SAID_MAX_CHARACTERS = 200
+"""Of what a library says; its templates are shorter."""
+
 
 def configure(*, role: str, level: str = "INFO") -> Logger:
     """Set up logging for this process, and return its logger."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s", force=True)
-    # kafka-python warns of each reconnect; our own lines say what that means for the work.
-    logging.getLogger("kafka").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -31,4 +35,53 @@ def configure(*, role: str, level: str = "INFO") -> Logger:
         cache_logger_on_first_use=False,
     )
     logger: Logger = structlog.get_logger(role=role)
+    logging.basicConfig(handlers=[_OfLibraries(logger)], level=logging.WARNING, force=True)
+    # kafka-python warns of each reconnect; our own lines say what that means for the work.
+    logging.getLogger("kafka").setLevel(logging.ERROR)
+    # paramiko writes a traceback for each server that goes away; an attempt says the same in words.
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     return logger
+
+
+def tell_what_nobody_catches(log: Logger) -> None:
+    """From here on an error that ends the process or a thread of it, and a warning of Python's, is a line too."""
+
+    def of_process(_kind: type[BaseException], why: BaseException, _trace: TracebackType | None) -> None:
+        log.critical("process.failed", **where(why))
+
+    def of_thread(ended: threading.ExceptHookArgs) -> None:
+        if ended.exc_value is not None:
+            log.critical(
+                "thread.failed", thread=ended.thread.name if ended.thread else "", **where(ended.exc_value)
+            )
+
+    sys.excepthook, threading.excepthook = of_process, of_thread
+    logging.captureWarnings(capture=True)
+
+
+def where(why: BaseException) -> dict[str, str]:
+    """What went wrong and where, without its message: that may hold what a customer's event held."""
+    frames = traceback.extract_tb(why.__traceback__)
+    ours = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+    return {"error": type(why).__name__, "at": f"{ours[-1].name}, line {ours[-1].lineno}" if ours else ""}
+
+
+class _OfLibraries(logging.Handler):
+    """Makes lines of ours of those of libraries: who says it, and its template without what stands in it."""
+
+    def __init__(self, log: Logger) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """As the standard library calls it."""
+        error = record.exc_info[1] if record.exc_info else None
+        said = {
+            "logger": record.name,
+            "said": str(record.msg)[:SAID_MAX_CHARACTERS],
+            **(where(error) if error else {}),
+        }
+        if record.levelno >= logging.ERROR:
+            self._log.error("library.said", **said)
+        else:
+            self._log.warning("library.said", **said)

@@ -1,62 +1,78 @@
-"""The guard's metrics, in one typed list; never a customer's or account's id in a label.
+"""The metrics of one process, made of the list in `infra.metrics_list`: it shows those that its role moves.
 
-Built where a process starts, served at `/metrics` on its own port where one is set.
+Built where a process starts; served by `consumers.ops`, and by `api` on its own port too. What another role moves
+may be moved here without harm: it is not shown.
 """
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+import importlib.metadata
+import time
 
-LATENCY_BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400)
-"""From what the guard aims at (60 ms) to what the old world takes (a day)."""
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+from infra import metrics_list as listed
+from infra.metrics_list import Metric
+
+disable_created_metrics()  # type: ignore[no-untyped-call] # It has no types.
+"""Else each counter and histogram has a second series with its birth, which nobody asks for."""
+
+
+def version() -> str:
+    """The installed version of the guard."""
+    try:
+        return importlib.metadata.version("handoff-guard")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"  # A checkout that was never installed.
+
+
+class AgencyMetrics:
+    """What is counted of the ways to agencies."""
+
+    def __init__(self, made: _Maker) -> None:
+        self.deliveries = made.counter(listed.DELIVERIES)
+        self.circuit_open = made.gauge(listed.CIRCUIT_OPEN)
 
 
 class Metrics:
-    """Every metric of every role; a role moves those that it knows."""
+    """Every metric that a process moves itself; what is read from the database is `consumers.readings`'."""
 
-    def __init__(self) -> None:
+    def __init__(self, role: str | None = None) -> None:
+        """`role` is whose are shown; None shows all."""
         self.registry = CollectorRegistry()
-        registry = self.registry
-        self.events = Counter(
-            "guard_events_total", "Inbound events by what became of them", ["topic", "outcome"], registry=registry
-        )
-        self.recall_latency = Histogram(
-            "guard_recall_latency_seconds",
-            "From the broker's time of the settling event to each stage of its recall",
-            ["stage", "agency", "cause"],
-            buckets=LATENCY_BUCKETS_SECONDS,
-            registry=registry,
-        )
-        self.unguarded = Counter(
-            "guard_unguarded_placements_total",
-            "Placements that were opened without asking",
-            ["agency"],
-            registry=registry,
-        )
-        self.lag_records = Gauge(
-            "guard_stream_lag_records",
-            "Records behind the end of a partition",
-            ["topic", "partition"],
-            registry=registry,
-        )
-        self.stream_stopped = Gauge(
-            "guard_stream_stopped", "1 while a stream is stopped", ["topic"], registry=registry
-        )
-        self.quarantined = Gauge("guard_quarantined_events", "Events in quarantine", registry=registry)
-        self.outbox_pending = Gauge("guard_outbox_pending", "Records that wait to be published", registry=registry)
-        self.outbox_oldest = Gauge(
-            "guard_outbox_oldest_seconds", "How long the oldest of them waits", registry=registry
-        )
-        self.sweep_found = Counter(
-            "guard_sweep_found_total", "What a sweep had to repair; anything but 0 is a fault", registry=registry
-        )
-        self.recalls_overdue = Counter(
-            "guard_recalls_passed_deadline_total",
-            "Recalls whose deadline passed unanswered",
-            ["agency"],
-            registry=registry,
-        )
+        made = _Maker(self.registry, role)
+        self.agencies = AgencyMetrics(made)
+        self.events = made.counter(listed.EVENTS)
+        self.recall_latency = made.histogram(listed.RECALL_LATENCY)
+        self.unguarded = made.counter(listed.UNGUARDED)
+        self.lag_records = made.gauge(listed.LAG_RECORDS)
+        self.lag_seconds = made.gauge(listed.LAG_SECONDS)
+        self.sweep_found = made.counter(listed.SWEEP_FOUND)
+        self.clearances = made.counter(listed.CLEARANCES)
+        self.clearance_seconds = made.histogram(listed.CLEARANCE_SECONDS)
+        self.recalls_passed_deadline = made.counter(listed.RECALLS_PASSED_DEADLINE)
+        self.contacts_after_recall = made.counter(listed.CONTACTS_AFTER_RECALL)
+        self.agency_events_refused = made.counter(listed.AGENCY_EVENTS_REFUSED)
+        self.heartbeat_age = made.gauge(listed.HEARTBEAT_AGE)
+        made.gauge(listed.STARTED).set(time.time())
+        made.gauge(listed.BUILD_INFO).labels(version(), role or "").set(1)
 
-    def serve(self, port: int) -> None:
-        """Answer `/metrics` on this port, from a thread of its own."""
-        start_http_server(port, registry=self.registry)
+
+class _Maker:
+    """Makes metrics of rows of the list, and shows those of one role."""
+
+    def __init__(self, registry: CollectorRegistry, role: str | None) -> None:
+        self._registry = registry
+        self._role = role
+
+    def counter(self, one: Metric) -> Counter:
+        return Counter(one.name, one.says, one.labels, registry=self._where(one))
+
+    def gauge(self, one: Metric) -> Gauge:
+        return Gauge(one.name, one.says, one.labels, registry=self._where(one))
+
+    def histogram(self, one: Metric) -> Histogram:
+        return Histogram(one.name, one.says, one.labels, buckets=one.buckets, registry=self._where(one))
+
+    def _where(self, one: Metric) -> CollectorRegistry | None:
+        return self._registry if self._role is None or self._role in one.roles else None

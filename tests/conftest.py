@@ -17,8 +17,9 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 
-from consumers.compose import CODEC
 from consumers.ingest import Ingest, Limits
+from consumers.parts import CODEC
+from consumers.producers import Heard
 from consumers.watchdog import Watchdog
 from domain.events import RawRecord
 from domain.policy import Policy
@@ -30,6 +31,7 @@ from infra.metrics import Metrics
 from infra.postgres import schema
 from infra.postgres.database import Database
 from infra.postgres.ledger import Ledger
+from infra.postgres.producers import Producers
 from infra.postgres.streams import Streams
 from infra.wire.kinds import INBOUND_TOPICS
 from tests import parts as real_parts
@@ -122,10 +124,11 @@ def worker(database: Database, policy: Policy, now: datetime) -> Ingest:
         topics=INBOUND_TOPICS,
         streams=Streams(database),
         ledger=Ledger(database, CODEC, CLUSTER_ID),
-        policy=policy,
+        rules=lambda: policy,
         limits=Limits(bad_run_max=100, bad_share_max_percent=100),
         now=lambda: now,
         watchdog=Watchdog(check_seconds=5, stalled_seconds=60, log=log),
+        heard=Heard(Producers(database)),
         metrics=Metrics(),
         log=log,
     )

@@ -35,18 +35,19 @@ def known(bootstrap_servers: str) -> Iterator[Cluster]:
 @contextlib.contextmanager
 def producing(bootstrap_servers: str, *, transactional_id: str | None = None) -> Iterator[KafkaProducer]:
     """A producer whose records every replica must acknowledge."""
-    with contextlib.closing(
-        KafkaProducer(
-            bootstrap_servers=bootstrap_servers,
-            acks="all",
-            enable_idempotence=True,
-            transactional_id=transactional_id,
-            metrics_enabled=False,
-        )
-    ) as producer:
+    producer = KafkaProducer(
+        bootstrap_servers=bootstrap_servers,
+        acks="all",
+        enable_idempotence=True,
+        transactional_id=transactional_id,
+        metrics_enabled=False,
+    )
+    try:
         if transactional_id:
             producer.init_transactions()
         yield producer
+    finally:
+        producer.close(timeout=DEADLINE_SECONDS)  # Without one it waits for ever for a sender that is stuck.
 
 
 @contextlib.contextmanager

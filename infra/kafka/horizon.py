@@ -7,12 +7,14 @@ or gives leader epochs, so this module alone reaches under its admin client (`_m
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from kafka import IsolationLevel, KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.future import Future
 from kafka.protocol.consumer import ListOffsetsRequest
 from kafka.protocol.metadata import MetadataRequest
 
@@ -38,6 +40,9 @@ SETTINGS_FOR_SECONDS = 30.0
 """How long a topic's `min.insync.replicas` is taken as known."""
 
 
+Key = TypeVar("Key")
+
+
 class UncertainError(Exception):
     """Nobody can say now how far the streams go; the message says which is in doubt, and why."""
 
@@ -47,22 +52,27 @@ class Horizon:
 
     def __init__(self, connection: Connection, topics: Sequence[str], *, client_id: str) -> None:
         self._topics = list(topics)
-        time_outs = {"request_timeout_ms": ASK_TIMEOUT_MS, "bootstrap_timeout_ms": ASK_TIMEOUT_MS}
-        self._options = {**connection.options(client_id), **time_outs}
+        self._connection = connection
+        self._client_id = client_id
         self._client: KafkaAdminClient | None = None
         self._leaders: dict[Place, int] = {}
+        self._owed: dict[int, Any] = {}  # `Any`: the library has no types.
         self._min_insync: dict[str, int] = {}
         self._settings_until = 0.0
 
     def look(self, *, deadline_seconds: float) -> dict[str, Seen]:
         """Each topic's identity and ends, all asked after this call. Raises UncertainError past the deadline."""
         until = time.monotonic() + deadline_seconds
+        doubt_found: Exception | None = None
         while True:
             try:
-                return self._look_once()
+                return self._look_once(until)
             except (UncertainError, KafkaError) as why:
+                # A try that the deadline cut short found nothing out: what a whole one found says more.
+                if doubt_found is None or time.monotonic() < until:
+                    doubt_found = why
                 if time.monotonic() + PAUSE_SECONDS > until:
-                    raise UncertainError(str(why) or type(why).__name__) from why
+                    raise UncertainError(str(doubt_found) or type(doubt_found).__name__) from doubt_found
                 time.sleep(PAUSE_SECONDS)
 
     def close(self) -> None:
@@ -74,18 +84,23 @@ class Horizon:
     def _admin(self) -> KafkaAdminClient:
         """The library's client, connected at the first look."""
         if self._client is None:
-            client = KafkaAdminClient(**self._options)
+            client = self._connection.admin(
+                self._client_id, request_timeout_ms=ASK_TIMEOUT_MS, bootstrap_timeout_ms=ASK_TIMEOUT_MS
+            )
             # A frozen broker's host takes connections on which nothing answers: as long as an answer, not 10 s.
             client._manager.config["socket_connection_setup_timeout_ms"] = ASK_TIMEOUT_MS  # noqa: SLF001 # As above.
             client._manager.config["socket_connection_setup_timeout_max_ms"] = ASK_TIMEOUT_MS  # noqa: SLF001 # As above.
             self._client = client
         return self._client
 
-    def _look_once(self) -> dict[str, Seen]:
+    def _look_once(self, until: float) -> dict[str, Seen]:
         self._read_settings()
-        metadata, led = self._admin._manager.run(self._ask)  # noqa: SLF001 # See the module's head.
+        seen: dict[str, Seen] = self._admin._manager.run(self._ask, until)  # noqa: SLF001 # See the module's head.
+        return seen
+
+    def _seen(self, metadata: Mapping[int, Any], led: Mapping[Place, Led]) -> dict[str, Seen]:  # `Any`: as below.
+        """What these answers say for certain. Raises UncertainError."""
         views, ids = _views(metadata)
-        self._leaders = _leaders(metadata)
         for topic in self._topics:
             if topic not in ids:
                 raise UncertainError(f"{topic}: no broker has it")
@@ -98,29 +113,45 @@ class Horizon:
             for topic in self._topics
         }
 
-    async def _ask(self) -> tuple[dict[int, Any], dict[Place, Led]]:  # `Any`: the library has no types.
-        """Every broker for its metadata, and each leader for its ends, at the same time."""
-        manager = self._admin._manager  # noqa: SLF001 # See the module's head.
+    async def _ask(self, until: float) -> dict[str, Seen]:
+        """Every broker for its metadata, and each leader for its ends, at the same time.
+
+        Goes on when what is there is certain: one whose host is gone says nothing at all, not even no, and every
+        look would wait for it as long as a broker may take.
+        """
         topics = [MetadataRequest.MetadataRequestTopic(name=topic) for topic in self._topics]
-        brokers = [broker.node_id for broker in manager.cluster.brokers()]
-        asked = {
-            node: manager.send(
-                MetadataRequest(topics=topics, allow_auto_topic_creation=False, min_version=LEADER_EPOCHS_FROM),
-                node_id=node,
-            )
-            for node in brokers
-        }
-        by_leader: dict[int, list[Place]] = {}
-        for place, leader in self._leaders.items():
-            by_leader.setdefault(leader, []).append(place)
+        wanted = MetadataRequest(topics=topics, allow_auto_topic_creation=False, min_version=LEADER_EPOCHS_FROM)
+        # One that owes an answer to an earlier look is not asked again before that has come or failed.
+        asked = {node: self._send(node, wanted) for node in self._brokers() if _is_done(self._owed.get(node))}
+        self._owed.update(asked)
         ends = {
-            (node, level): manager.send(_ends_request(places, level), node_id=node)
-            for node, places in by_leader.items()
+            (node, level): self._send(node, _ends_request(places, level))
+            for node, places in _by_leader(self._leaders).items()
             for level in (IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED)
         }
-        metadata = {node: answer for node, future in asked.items() if (answer := await _answer(future)) is not None}
-        found = {key: answer for key, future in ends.items() if (answer := await _answer(future)) is not None}
-        return metadata, _led(found)
+        found: dict[str, Seen] = {}
+
+        def is_certain() -> bool:
+            if all(map(_is_done, ends.values())):
+                with suppress(UncertainError):
+                    found.update(self._seen(_answers(asked), _led(_answers(ends))))
+            return bool(found)
+
+        come = _come(is_certain, [*asked.values(), *ends.values()])
+        with suppress(KafkaTimeoutError):
+            await self._admin._manager.wait_for(come, max(0.0, until - time.monotonic()) * 1_000)  # noqa: SLF001 # As above.
+        self._leaders = _leaders(_answers(asked))
+        return found or self._seen(_answers(asked), _led(_answers(ends)))
+
+    def _brokers(self) -> list[int]:
+        return [broker.node_id for broker in self._admin._manager.cluster.brokers()]  # noqa: SLF001 # As above.
+
+    def _send(self, node: int, request: Any) -> Any:  # `Any`: the library has no types.
+        """Its answer to come; a failure too for one that the library has forgotten."""
+        try:
+            return self._admin._manager.send(request, node_id=node)  # noqa: SLF001 # See the module's head.
+        except KafkaError as why:
+            return Future().failure(why)
 
     def _read_settings(self) -> None:
         if time.monotonic() < self._settings_until:
@@ -135,11 +166,35 @@ class Horizon:
         self._settings_until = time.monotonic() + SETTINGS_FOR_SECONDS
 
 
-async def _answer(future: Any) -> Any:  # `Any`: the library has no types.
-    try:
-        return await future
-    except KafkaError:
-        return None  # One that does not answer is no witness.
+def _come(is_enough: Callable[[], bool], futures: Sequence[Any]) -> Any:  # `Any`: the library has no types.
+    """What is done when what has come is enough, or nothing more will come."""
+    waiting = Future()
+
+    def look(_: object = None) -> None:
+        # In this order, since the library swallows what is raised here, and the wait must end all the same.
+        if not waiting.is_done and (all(map(_is_done, futures)) or is_enough()):
+            waiting.success(None)
+
+    for future in futures:
+        future.add_both(look)
+    look()
+    return waiting
+
+
+def _is_done(future: Any) -> bool:  # `Any`: as above.
+    return future is None or bool(future.is_done)
+
+
+def _answers(asked: Mapping[Key, Any]) -> dict[Key, Any]:  # `Any`: as above.
+    """Those that have come; one that does not answer is no witness."""
+    return {key: future.value for key, future in asked.items() if future.succeeded()}
+
+
+def _by_leader(leaders: Mapping[Place, int]) -> dict[int, list[Place]]:
+    found: dict[int, list[Place]] = {}
+    for place, leader in leaders.items():
+        found.setdefault(leader, []).append(place)
+    return found
 
 
 def _ends_request(places: Iterable[Place], level: IsolationLevel) -> ListOffsetsRequest:

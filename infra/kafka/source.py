@@ -74,7 +74,6 @@ class Source:
                 max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
                 max_poll_records=max_records,
                 fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
-                metadata_max_age_ms=10_000,
                 metrics_enabled=False,
             )
         self._starts = _Starts(self._consumer)
@@ -96,7 +95,7 @@ class Source:
             raise
         records: list[RawRecord] = []
         for place, found in fetched.items():
-            records += [_raw(place, record) for record in found]
+            records += [raw_record(place, record) for record in found]
         return Polled(records, positions)
 
     def unplaced(self) -> set[Place]:
@@ -178,7 +177,8 @@ class _Starts(ConsumerRebalanceListener):  # type: ignore[misc] # The library ha
         self.unplaced.update(revoked)
 
 
-def _raw(place: TopicPartition, record: Any) -> RawRecord:  # `Any`: the library has no types.
+def raw_record(place: TopicPartition, record: Any) -> RawRecord:  # `Any`: the library has no types.
+    """A record of the library as ours."""
     received_at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
     # A header may have no value; one without and an empty one say the same, and all who take it expect bytes.
     headers = tuple((name, value or b"") for name, value in record.headers)

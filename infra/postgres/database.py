@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import psycopg2
+import psycopg2.errors
 import psycopg2.extensions
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -42,6 +43,10 @@ class DatabaseUnavailableError(Exception):
     """The database is at fault or away: nothing was committed, or that is not known; try again."""
 
 
+class LockedError(DatabaseUnavailableError):
+    """Somebody else holds a row for longer than was to be waited; nothing was committed."""
+
+
 def database_url(url: str) -> sa.URL:
     """The address for our driver; a bare `postgresql://` would mean another one to SQLAlchemy 2.1."""
     parsed = sa.make_url(url)
@@ -53,44 +58,62 @@ def database_url(url: str) -> sa.URL:
 class Database:
     """A pool of connections to one database, each transaction under a deadline."""
 
-    def __init__(self, url: str, *, application: str, pool_size: int = 4) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        application: str,
+        pool_size: int = 4,
+        deadline_seconds: float = TRANSACTION_DEADLINE_SECONDS,
+        connect_timeout_seconds: int = CONNECT_TIMEOUT_SECONDS,
+    ) -> None:
+        """`deadline_seconds` is for a transaction, `connect_timeout_seconds` for a connection to begin it on."""
         self.url = database_url(url)
+        self._deadline_seconds = deadline_seconds
         self._reaper = _Reaper()
+        self._connect_args = {
+            "application_name": application,
+            "connect_timeout": connect_timeout_seconds,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} "
+            f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS} "
+            "-c timezone=UTC -c jit=off",
+        }
         self._engine = sa.create_engine(
             self.url,
             pool_size=pool_size,
             max_overflow=2,
-            pool_timeout=CONNECT_TIMEOUT_SECONDS,
-            connect_args={
-                "application_name": application,
-                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-                "keepalives_idle": 5,
-                "keepalives_interval": 2,
-                "keepalives_count": 3,
-                "tcp_user_timeout": 10_000,
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} "
-                f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS} "
-                "-c timezone=UTC -c jit=off",
-            },
+            pool_timeout=connect_timeout_seconds,
+            connect_args=self._connect_args,
+            hide_parameters=True,  # Of an error's text: they are what a customer's event held.
         )
 
     @contextmanager
-    def transaction(self, *, deadline_seconds: float = TRANSACTION_DEADLINE_SECONDS) -> Iterator[sa.Connection]:
+    def transaction(self, *, deadline_seconds: float | None = None) -> Iterator[sa.Connection]:
         """One transaction: committed where the block ends, rolled back where it raises.
 
-        Raises DatabaseUnavailableError where the database failed or did not answer in time.
+        Raises DatabaseUnavailableError where the database failed or did not answer in time, LockedError where a
+        row that was to be locked belongs to another for too long.
         """
-        try:
-            with (
-                self._engine.connect() as connection,
-                self._reaper.watching(raw(connection), deadline_seconds),
-                connection.begin(),
-            ):
+        with _told(), self._engine.connect() as connection:
+            seconds = deadline_seconds or self._deadline_seconds
+            with self._reaper.watching(raw(connection), seconds), connection.begin():
                 yield connection
-        except (SQLAlchemyError, psycopg2.Error) as why:
-            if isinstance(why, _MISTAKES):
-                raise  # Trying again would not help.
-            raise DatabaseUnavailableError(_first_line(why)) from why
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A connection of its own for several transactions, one after the other: what is temporary ends with it.
+
+        Raises DatabaseUnavailableError.
+        """
+        alone = sa.create_engine(
+            self.url, poolclass=sa.NullPool, connect_args=self._connect_args, hide_parameters=True
+        )
+        with _told(), alone.connect() as connection:
+            yield Session(connection, self._reaper, self._deadline_seconds)
 
     @contextmanager
     def listening(self, channel: str) -> Iterator[psycopg2.extensions.connection]:
@@ -108,6 +131,35 @@ class Database:
     def close(self) -> None:
         """Let go of all connections."""
         self._engine.dispose()
+
+
+class Session:
+    """One connection, with its temporary tables; no transaction is open between two."""
+
+    def __init__(self, connection: sa.Connection, reaper: _Reaper, deadline_seconds: float) -> None:
+        self._connection = connection
+        self._reaper = reaper
+        self._deadline_seconds = deadline_seconds
+
+    @contextmanager
+    def transaction(self, *, deadline_seconds: float | None = None) -> Iterator[sa.Connection]:
+        """As `Database.transaction`, on this connection."""
+        seconds = deadline_seconds or self._deadline_seconds
+        with _told(), self._reaper.watching(raw(self._connection), seconds), self._connection.begin():
+            yield self._connection
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What went wrong, by what the caller does next."""
+    try:
+        yield
+    except (SQLAlchemyError, psycopg2.Error) as why:
+        if isinstance(why, _MISTAKES):
+            raise  # Trying again would not help.
+        if isinstance(why, DBAPIError) and isinstance(why.orig, psycopg2.errors.LockNotAvailable):
+            raise LockedError(_first_line(why)) from why
+        raise DatabaseUnavailableError(_first_line(why)) from why
 
 
 def raw(connection: sa.Connection) -> psycopg2.extensions.connection:

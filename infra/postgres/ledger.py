@@ -14,23 +14,28 @@ from __future__ import annotations
 
 import functools
 import io
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Protocol
 
+import orjson
 import sqlalchemy as sa
 
 from domain.account import Account, from_events
 from domain.episode import Episode
-from domain.events import Event, Origin, RawRecord, Recorded
+from domain.events import ContactMade, Event, Origin, RawRecord, Recorded
+from domain.heeding import Refused
 from domain.recall import RecallRequested, Said
+from infra.postgres import contacts, quarantine, received
 from infra.postgres import ledger_sql as sql
-from infra.postgres import quarantine
+from infra.postgres.case_rows import answer_row, episode_row, recall_row
 from infra.postgres.database import Database, raw
+
+CALLER_LOCK_TIMEOUT_MS = 1_000
+"""How long somebody who waits for an answer waits for an account: `ingest` has it for a batch, 4 to 25 ms."""
 
 MoneyColumns = tuple[str, int, str, datetime, str | None, str | None]
 
@@ -46,6 +51,7 @@ class Entry(Protocol):
     digest: bytes
     stored: str | None
     money: MoneyColumns | None
+    raw: RawRecord
 
     @property
     def number(self) -> int: ...
@@ -64,6 +70,10 @@ class OutboxRecord(Protocol):
     def account_id(self) -> str: ...
     @property
     def placement_id(self) -> str: ...
+    @property
+    def agency_id(self) -> str | None:
+        """Whom it is for; None for what goes to a topic of ours."""
+
     @property
     def topic(self) -> str: ...
     @property
@@ -84,10 +94,11 @@ class Codec:
 
 @dataclass(slots=True)
 class Case:
-    """An account whose money can matter to an agency: its facts, and what agencies were told."""
+    """An account whose money can matter to an agency: what it was told, its facts, and what agencies were told."""
 
     account: Account
     said: Mapping[str, Said]
+    events: list[Recorded] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +135,38 @@ class Move:
 
 @dataclass(slots=True)
 class Outcome:
-    """All that one transaction writes beside the ledger itself."""
+    """All that one transaction writes beside the ledger itself; `refused` is what had no effect."""
 
     episodes: list[Episode] = field(default_factory=list)
     recalls: list[RecallRequested] = field(default_factory=list)
+    contacts: list[ContactMade] = field(default_factory=list)
+    contact_grace: timedelta = timedelta(0)
+    refused: list[Refused] = field(default_factory=list)
     outbox: list[tuple[OutboxRecord, str | None]] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A recall whose acknowledgement came with this transaction."""
+
+    recall_id: str
+    placement_id: str
+    agency_id: str
+    cause: str
+    known_since: datetime
+    traceparent: str | None = None
+    """The trace of the recall, as it went out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What became known as a transaction was written: the ids of new events in quarantine, answers, breaches."""
+
+    quarantined: list[int]
+    acknowledged: list[Acknowledged]
+    breaches: list[contacts.Breach]
 
 
 class FencedError(Exception):
@@ -146,9 +182,14 @@ class Ledger:
         self._cluster_id = cluster_id
 
     @contextmanager
-    def batch(self) -> Iterator[Batch]:
-        """One transaction over the accounts of a batch; committed where the block ends."""
+    def batch(self, *, lock_timeout_ms: int = 0) -> Iterator[Batch]:
+        """One transaction over the accounts of a batch; committed where the block ends.
+
+        Raises LockedError where one of them belongs to another for longer than the time-out; 0 waits.
+        """
         with self._database.transaction() as connection:
+            if lock_timeout_ms:
+                connection.execute(cached_text(sql.LOCK_TIMEOUT), {"milliseconds": str(lock_timeout_ms)})
             yield Batch(connection, self._codec, self._cluster_id)
 
     def read(self, account_id: str) -> Case | None:
@@ -203,17 +244,21 @@ class Batch:
         if opening - cases:
             self._execute(sql.OPEN_CASES, accounts=sorted(opening - cases))
         known = {int(seq): bytes.fromhex(digest) for seq, digest in self._execute(sql.INSERT)}
-        return _sorted_out(entries, twins, known, loaded)
+        sorted_out = _sorted_out(entries, twins, known, loaded)
+        if loaded:  # Of accounts without a case no bytes are kept, and nothing is asked.
+            of_cases = (entries[number] for number in sorted_out.fresh if entries[number].account_id in loaded)
+            received.keep(self._connection, ((_event_key(one.source, one.id), one) for one in of_cases))
+        return sorted_out
 
     def load(self, account_ids: Sequence[str]) -> dict[str, Case]:
         """The facts of these accounts, and what agencies were told of their placements."""
         facts: dict[str, list[Recorded]] = {account_id: [] for account_id in account_ids}
-        for account_id, recorded in self._facts(account_ids):
+        for account_id, recorded in self._facts(facts):
             facts[account_id].append(recorded)
         said: dict[str, dict[str, Said]] = {account_id: {} for account_id in account_ids}
-        for account_id, placement_id, told, suspended, recalled in self._execute(sql.SAID, accounts=account_ids):
+        for account_id, placement_id, told, suspended, recalled in self._execute(sql.SAID, accounts=list(facts)):
             said[account_id][placement_id] = Said(told, suspended, recalled)
-        return {one: Case(from_events(one, facts[one]), said[one]) for one in account_ids}
+        return {one: Case(from_events(one, facts[one]), said[one], facts[one]) for one in facts}
 
     def events(self, account_id: str) -> list[Recorded]:
         """Every event of one account, in the order of their time."""
@@ -230,29 +275,44 @@ class Batch:
         if refused:
             quarantine.refuse(self._connection, refused)
 
-    def lock(self, account_ids: Sequence[str]) -> None:
-        """Lock these accounts, in their order."""
+    def kept_before(self, quarantined: Sequence[Quarantined]) -> set[int]:
+        """The places of those lines of files that were quarantined once: the same bytes of the same file's line."""
+        rows = json_rows(_quarantine_row(number, one) for number, one in enumerate(quarantined))
+        return {int(seq) for (seq,) in self._execute(sql.KEPT_BEFORE, rows=rows)}
+
+    def lock(self, account_ids: Iterable[str]) -> None:
+        """Lock those of these accounts that there are, in their order."""
         self._execute(sql.LOCK_THESE, accounts=sorted(account_ids))
 
-    def save(self, outcome: Outcome) -> list[int]:
-        """Write what follows from the batch, and move its positions. Returns the new quarantine ids.
+    def lock_or_make(self, account_ids: Iterable[str]) -> None:
+        """Lock these accounts, in their order, and make those that are new."""
+        self._execute(sql.LOCK, accounts=_text_array(account_ids))
+
+    def save(self, outcome: Outcome) -> Saved:
+        """Write what follows from the batch, and move its positions.
 
         Raises FencedError where another worker has moved one of them.
         """
         if outcome.episodes:
-            episodes = [_episode_row(episode) for episode in outcome.episodes]
-            self._execute(sql.SAVE_PLACEMENTS, rows=_rows(episodes))
+            episodes = [episode_row(episode) for episode in outcome.episodes]
+            self._execute(sql.SAVE_PLACEMENTS, rows=json_rows(episodes))
         if outcome.recalls:
-            self._execute(sql.SAVE_RECALLS, rows=_rows(_recall_row(one) for one in outcome.recalls))
-        if outcome.episodes:
-            self._execute(sql.ANSWER_RECALLS, rows=_rows(_answer_row(one) for one in outcome.episodes))
+            self._execute(sql.SAVE_RECALLS, rows=json_rows(recall_row(one) for one in outcome.recalls))
+        acknowledged = self._answer(outcome.episodes) if outcome.episodes else []
+        breaches = contacts.keep(self._connection, outcome.contacts, outcome.contact_grace)
         if outcome.outbox:
-            self._execute(sql.SAVE_OUTBOX, rows=_rows(_outbox_row(*one) for one in outcome.outbox))
+            self._execute(sql.SAVE_OUTBOX, rows=json_rows(_outbox_row(*one) for one in outcome.outbox))
             self._execute(sql.WAKE)
         quarantined = self._quarantine(outcome.quarantined) if outcome.quarantined else []
         if outcome.moves:
             self.move(outcome.moves)
-        return quarantined
+        return Saved(quarantined, acknowledged, breaches)
+
+    def _answer(self, episodes: Iterable[Episode]) -> list[Acknowledged]:
+        changed = self._execute(sql.ANSWER_RECALLS, rows=json_rows(answer_row(one) for one in episodes))
+        return [
+            Acknowledged(row[0], row[1], row[2], row[3], row[4], _traceparent(row[6])) for row in changed if row[5]
+        ]
 
     def move(self, moves: Sequence[Move]) -> None:
         """Move positions from where they were; raises FencedError where one was not there any more."""
@@ -267,11 +327,11 @@ class Batch:
             }
             for one in moves
         ]
-        moved = self._execute(sql.MOVE, rows=_rows(rows), cluster_id=self._cluster_id)
+        moved = self._execute(sql.MOVE, rows=json_rows(rows), cluster_id=self._cluster_id)
         if moved.rowcount != len(rows):
             raise FencedError(f"{len(rows) - moved.rowcount} of {len(rows)} positions belong to another worker")
 
-    def _facts(self, account_ids: Sequence[str]) -> Iterator[tuple[str, Recorded]]:
+    def _facts(self, account_ids: Iterable[str]) -> Iterator[tuple[str, Recorded]]:
         self._execute(sql.BY_KEY)
         for row in self._execute(sql.FACTS, accounts=_text_array(account_ids)):
             money = (row[9], row[10], row[11], row[12], row[13], row[14]) if row[9] is not None else None
@@ -281,22 +341,22 @@ class Batch:
 
     def _quarantine(self, quarantined: list[Quarantined]) -> list[int]:
         rows = [_quarantine_row(number, one) for number, one in enumerate(quarantined)]
-        made = {int(seq): int(made_id) for seq, made_id in self._execute(sql.QUARANTINE, rows=_rows(rows))}
+        made = {int(seq): int(made_id) for seq, made_id in self._execute(sql.QUARANTINE, rows=json_rows(rows))}
         holds = [
             {"account_id": account_id, "quarantine_id": made[number]}
             for number, one in enumerate(quarantined)
             for account_id in one.accounts
         ]
-        self._execute(sql.HOLD, rows=_rows(holds))
+        self._execute(sql.HOLD, rows=json_rows(holds))
         return [made[number] for number in range(len(quarantined))]
 
     def _execute(
         self, statement: str, **parameters: object
     ) -> sa.CursorResult[*tuple[Any, ...]]:  # `Any`: rows are untyped.
-        return self._connection.execute(_text(statement), parameters)
+        return self._connection.execute(cached_text(statement), parameters)
 
 
-_text = functools.cache(sa.text)
+cached_text = functools.cache(sa.text)
 """The statements are few; each is searched for its parameters once (0.1 ms)."""
 
 
@@ -347,66 +407,9 @@ def _row(number: int, key: bytes, entry: Entry) -> str:
     return row.replace("\\", "\\\\") if "\\" in row else row
 
 
-def _rows(rows: Iterable[Mapping[str, object]]) -> str:
-    return json.dumps(list(rows), default=_plain)
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"no column takes a {type(value).__name__}")
-
-
-def _episode_row(episode: Episode) -> dict[str, object]:
-    opened = episode.opened
-    return {
-        "account_id": opened.account_id,
-        "placement_id": opened.placement_id,
-        "debt_id": opened.debt_id,
-        "agency_id": opened.agency_id,
-        "amount": opened.amount,
-        "currency": opened.currency,
-        "placed_at": opened.placed_at,
-        "guarded": episode.guarded,
-        "told": episode.said.told,
-        "suspended": episode.said.suspended,
-        "accepted_at": episode.accepted_at,
-        "closed_at": episode.closed_at,
-        "is_open": episode.is_open,
-    }
-
-
-def _answer_row(episode: Episode) -> dict[str, object]:
-    rejected = episode.rejected
-    return {
-        "account_id": episode.opened.account_id,
-        "placement_id": episode.opened.placement_id,
-        "acknowledged_at": episode.acknowledged_at,
-        "rejected_at": rejected.rejected_at if rejected else None,
-        "rejection": rejected.reason.replace("\0", "") if rejected else None,
-    }
-
-
-def _recall_row(recall: RecallRequested) -> dict[str, object]:
-    opened, noticed = recall.placement, recall.noticed_by
-    return {
-        "account_id": opened.account_id,
-        "placement_id": opened.placement_id,
-        "recall_id": recall.recall_id,
-        "debt_id": opened.debt_id,
-        "agency_id": opened.agency_id,
-        "reason": recall.reason,
-        "cause": recall.cause,
-        "outstanding": recall.outstanding,
-        "currency": recall.currency,
-        "requested_at": recall.requested_at,
-        "acknowledge_by": recall.acknowledge_by,
-        "trigger_source": recall.trigger.source,
-        "trigger_id": recall.trigger.id,
-        "paid_at": recall.paid_at,
-        "known_since": (noticed or recall.trigger).origin.received_at,
-        "swept": noticed is None,
-    }
+def json_rows(rows: Iterable[Mapping[str, object]]) -> str:
+    """Rows as one value, which a statement takes apart by `jsonb_to_recordset`."""
+    return orjson.dumps(list(rows)).decode()
 
 
 def _outbox_row(record: OutboxRecord, recall_id: str | None) -> dict[str, object]:
@@ -414,6 +417,7 @@ def _outbox_row(record: OutboxRecord, recall_id: str | None) -> dict[str, object
         "account_id": record.account_id,
         "placement_id": record.placement_id,
         "recall_id": recall_id,
+        "agency_id": record.agency_id,
         "topic": record.topic,
         "key": record.key.hex(),
         "value": record.value.hex(),
@@ -435,6 +439,12 @@ def _quarantine_row(number: int, one: Quarantined) -> dict[str, object]:
         "reason": one.reason,
         "detail": one.detail.replace("\0", ""),
     }
+
+
+def _traceparent(headers: Iterable[Sequence[str]] | None) -> str | None:
+    """The trace context among the headers of a record in the outbox, which are kept as pairs."""
+    found = [bytes.fromhex(value).decode("latin-1") for name, value in headers or () if name == "traceparent"]
+    return found[0] if found else None
 
 
 def _header_pairs(headers: Iterable[tuple[str, bytes]]) -> list[list[str]]:

@@ -23,6 +23,9 @@ SELECT wanted.account_id FROM unnest(CAST(:accounts AS text[])) AS wanted (accou
 ON CONFLICT (account_id) DO UPDATE SET has_case = account.has_case WHERE account.has_case
 RETURNING account_id, has_case"""
 
+# For one transaction: who can't have a row in this time goes away with an error, and others are not kept waiting.
+LOCK_TIMEOUT = "SELECT set_config('lock_timeout', :milliseconds, true)"
+
 LOCK_THESE = """
 SELECT account_id FROM account WHERE account_id = ANY(:accounts) ORDER BY account_id FOR NO KEY UPDATE"""
 
@@ -83,29 +86,45 @@ ON CONFLICT (account_id, placement_id) DO UPDATE SET
 # The primary key holds S2: one recall for each placement.
 SAVE_RECALLS = """
 INSERT INTO recall (account_id, placement_id, recall_id, debt_id, agency_id, reason, cause, outstanding, currency,
-                    requested_at, acknowledge_by, trigger_source, trigger_id, paid_at, known_since, swept)
+                    requested_at, acknowledge_by, trigger_source, trigger_id, paid_at, known_since, swept,
+                    requested_by)
 SELECT account_id, placement_id, recall_id, debt_id, agency_id, reason, cause, outstanding, currency,
-       requested_at, acknowledge_by, trigger_source, trigger_id, paid_at, known_since, swept
+       requested_at, acknowledge_by, trigger_source, trigger_id, paid_at, known_since, swept, requested_by
 FROM jsonb_to_recordset(:rows) AS r (
     account_id text, placement_id text, recall_id text, debt_id text, agency_id text, reason text, cause text,
     outstanding bigint, currency text, requested_at timestamptz, acknowledge_by timestamptz,
-    trigger_source text, trigger_id text, paid_at timestamptz, known_since timestamptz, swept boolean)"""
+    trigger_source text, trigger_id text, paid_at timestamptz, known_since timestamptz, swept boolean,
+    requested_by text)"""
 
-# What agencies answered, for the recalls that there are.
+# What agencies answered, and the end of the placement, for the recalls that there are; returns those changed, with
+# the headers by which each went out first: they hold its trace.
 ANSWER_RECALLS = """
-UPDATE recall SET acknowledged_at = r.acknowledged_at, rejected_at = r.rejected_at, rejection = r.rejection
-FROM jsonb_to_recordset(:rows) AS r (
-    account_id text, placement_id text, acknowledged_at timestamptz, rejected_at timestamptz, rejection text)
+UPDATE recall SET acknowledged_at = r.acknowledged_at, rejected_at = r.rejected_at, rejection = r.rejection,
+                  placement_closed_at = r.ended_at
+FROM (SELECT r.*, before.acknowledged_at IS NULL AS unanswered, ended_at
+      FROM jsonb_to_recordset(:rows) AS r (
+          account_id text, placement_id text, acknowledged_at timestamptz, rejected_at timestamptz, rejection text,
+          closed_at timestamptz)
+      JOIN recall before USING (account_id, placement_id)
+      CROSS JOIN LATERAL (SELECT CASE WHEN before.cause <> 'manual' OR r.closed_at >= before.requested_at
+                                      THEN r.closed_at END) AS e (ended_at)
+      WHERE (before.acknowledged_at, before.rejected_at, before.rejection, before.placement_closed_at)
+            IS DISTINCT FROM (r.acknowledged_at, r.rejected_at, r.rejection, ended_at)) r
 WHERE recall.account_id = r.account_id AND recall.placement_id = r.placement_id
-  AND (recall.acknowledged_at, recall.rejected_at, recall.rejection)
-      IS DISTINCT FROM (r.acknowledged_at, r.rejected_at, r.rejection)"""
+RETURNING recall.recall_id, recall.placement_id, recall.agency_id, recall.cause, recall.known_since,
+          r.unanswered AND r.acknowledged_at IS NOT NULL,
+          (SELECT o.headers FROM outbox o
+           WHERE o.account_id = recall.account_id AND o.placement_id = recall.placement_id
+             AND o.recall_id = recall.recall_id
+           ORDER BY o.outbox_id LIMIT 1)"""
 
 SAVE_OUTBOX = """
-INSERT INTO outbox (account_id, placement_id, recall_id, topic, key, value, headers, created_at)
-SELECT account_id, placement_id, recall_id, topic, decode(key, 'hex'), decode(value, 'hex'), headers,
+INSERT INTO outbox (account_id, placement_id, recall_id, agency_id, topic, key, value, headers, created_at)
+SELECT account_id, placement_id, recall_id, agency_id, topic, decode(key, 'hex'), decode(value, 'hex'), headers,
        clock_timestamp()
 FROM jsonb_to_recordset(:rows) AS r (
-    account_id text, placement_id text, recall_id text, topic text, key text, value text, headers jsonb)"""
+    account_id text, placement_id text, recall_id text, agency_id text, topic text, key text, value text,
+    headers jsonb)"""
 
 WAKE = f"SELECT pg_notify('{OUTBOX_CHANNEL}', '')"
 
@@ -123,6 +142,16 @@ WITH r AS (
     RETURNING quarantine_id
 ), numbered AS (SELECT quarantine_id, row_number() OVER (ORDER BY quarantine_id) AS n FROM made)
 SELECT r.seq, numbered.quarantine_id FROM r JOIN numbered USING (n)"""
+
+# The partition is that of no stream (`NO_PARTITION`), written out for the index that has such lines alone.
+KEPT_BEFORE = """
+SELECT r.seq
+FROM jsonb_to_recordset(:rows) AS r (
+    seq integer, origin_topic text, origin_offset bigint, value text, headers jsonb)
+WHERE EXISTS (
+    SELECT FROM quarantine q
+    WHERE q.origin_partition = -1 AND q.origin_offset = r.origin_offset AND q.origin_topic = r.origin_topic
+      AND q.headers = r.headers AND q.value = decode(r.value, 'hex'))"""
 
 HOLD = """
 INSERT INTO hold (account_id, quarantine_id)

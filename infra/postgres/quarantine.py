@@ -78,7 +78,7 @@ class Quarantine:
     def count(self) -> int:
         """How many wait."""
         with self._database.transaction() as connection:
-            return int(connection.execute(sa.text(_COUNT)).scalar_one())
+            return int(connection.execute(sa.text(COUNT)).scalar_one())
 
     def holds(self, account_ids: Sequence[str]) -> dict[str, int]:
         """How many events hold each of these accounts; those that none holds are left out."""
@@ -95,6 +95,11 @@ class Quarantine:
             connection.execute(sa.text(_DROPPED), {"id": quarantine_id, "by": by, "reason": reason})
             _end_holds(connection, claimed)
             return _held(connection.execute(sa.text(_LOOK), {"id": quarantine_id}).one())
+
+
+def of_account(connection: sa.Connection, account_id: str) -> list[Held]:
+    """Every event that holds this account or did, oldest first, also those that were applied or dropped since."""
+    return [_held(row) for row in connection.execute(sa.text(_OF_ACCOUNT), {"account_id": account_id})]
 
 
 def claim(connection: sa.Connection, ids: Sequence[int]) -> list[Held]:
@@ -169,12 +174,20 @@ WHERE q.applied_at IS NULL AND q.dropped_at IS NULL AND q.quarantine_id = ANY(:i
 
 _LOOK = _COLUMNS + " WHERE q.quarantine_id = :id"
 
+_OF_ACCOUNT = (
+    _COLUMNS
+    + """
+WHERE q.released_accounts @> ARRAY[CAST(:account_id AS text)] OR EXISTS (
+      SELECT FROM hold h WHERE h.quarantine_id = q.quarantine_id AND h.account_id = :account_id)
+ORDER BY q.quarantine_id"""
+)
+
 _CLAIM = """
 SELECT quarantine_id FROM quarantine
 WHERE applied_at IS NULL AND dropped_at IS NULL AND quarantine_id = ANY(:ids)
 ORDER BY quarantine_id FOR UPDATE"""
 
-_COUNT = "SELECT count(*) FROM quarantine WHERE applied_at IS NULL AND dropped_at IS NULL"
+COUNT = "SELECT count(*) FROM quarantine WHERE applied_at IS NULL AND dropped_at IS NULL"
 
 _HOLDS = "SELECT account_id, count(*) FROM hold WHERE account_id = ANY(:accounts) GROUP BY account_id"
 

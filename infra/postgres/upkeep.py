@@ -1,25 +1,15 @@
-"""What the sweep asks of the database: accounts to look at again, deadlines that passed, rows past their time.
+"""What the sweep asks of the database: accounts to look at again, and rows past their time.
 
 Called by `sweep` only. Each statement takes a bounded number of rows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
 from infra.postgres.database import Database
-
-
-@dataclass(frozen=True, slots=True)
-class Overdue:
-    """A recall whose deadline passed without an answer."""
-
-    recall_id: str
-    agency_id: str
-    acknowledge_by: datetime
 
 
 class Upkeep:
@@ -33,12 +23,6 @@ class Upkeep:
         with self._database.transaction() as connection:
             rows = connection.execute(sa.text(_OPEN), {"after": after, "limit": limit})
             return [str(row[0]) for row in rows]
-
-    def mark_overdue(self, now: datetime, *, limit: int) -> list[Overdue]:
-        """Mark recalls that nobody answered in time, and return them."""
-        with self._database.transaction() as connection:
-            rows = connection.execute(sa.text(_OVERDUE), {"now": now, "limit": limit})
-            return [Overdue(*row) for row in rows]
 
     def forget(self, now: datetime, *, ledger_for: timedelta, outbox_for: timedelta, limit: int) -> int:
         """Delete what is past its time: money of accounts never referred or placed, and records long sent."""
@@ -54,14 +38,6 @@ LEFT JOIN recall r ON r.account_id = p.account_id AND r.placement_id = p.placeme
 WHERE p.is_open AND r.placement_id IS NULL AND p.account_id > :after
 ORDER BY p.account_id LIMIT :limit"""
 
-_OVERDUE = """
-UPDATE recall SET overdue_at = :now
-WHERE (account_id, placement_id) IN (
-    SELECT account_id, placement_id FROM recall
-    WHERE acknowledged_at IS NULL AND rejected_at IS NULL AND overdue_at IS NULL AND acknowledge_by < :now
-    ORDER BY acknowledge_by LIMIT :limit FOR UPDATE SKIP LOCKED)
-RETURNING recall_id, agency_id, acknowledge_by"""
-
 # Only accounts that no agency ever had: what is said of a case is its proof. An account that a worker has locked
 # may become a case at this moment, so it is left for the next time.
 _FORGET_LEDGER = """
@@ -69,6 +45,9 @@ DELETE FROM ledger WHERE (account_id, event_key) IN (
     SELECT l.account_id, l.event_key FROM ledger l JOIN account a ON a.account_id = l.account_id
     WHERE l.received_at < :before AND NOT a.has_case LIMIT :limit FOR UPDATE OF a SKIP LOCKED)"""
 
+# A recall stays with the bytes in which it went out: it may have to be sent again, and they are the proof.
 _FORGET_OUTBOX = """
 DELETE FROM outbox WHERE (account_id, outbox_id) IN (
-    SELECT account_id, outbox_id FROM outbox WHERE sent_at < :before LIMIT :limit)"""
+    (SELECT account_id, outbox_id FROM outbox WHERE sent_at < :before AND recall_id IS NULL LIMIT :limit)
+    UNION ALL
+    (SELECT account_id, outbox_id FROM outbox WHERE superseded_at < :before AND recall_id IS NULL LIMIT :limit))"""

@@ -19,8 +19,19 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from infra.wire import models as m
 from infra.wire.decode import TRACEPARENT_MAX_CHARACTERS
 from infra.wire.encode import COPY_MAX_BYTES, SOURCE
-from infra.wire.kinds import AGENCIES, KINDS, NOTICES, PAYMENTS, QUARANTINE, RECALLS, REFERRALS, STANDING
-from infra.wire.outgoing import PAYLOADS
+from infra.wire.kinds import (
+    AGENCIES,
+    DECISIONS,
+    KINDS,
+    NOTICES,
+    OUTBOUND_TOPICS,
+    PAYMENTS,
+    QUARANTINE,
+    RECALLS,
+    REFERRALS,
+    STANDING,
+)
+from infra.wire.outgoing import DECISION_PAYLOADS, PAYLOADS, RECALL_PAYLOADS
 
 Json = dict[str, Any]  # `Any`: a document is as varied as what it describes.
 
@@ -31,7 +42,8 @@ STRUCTURED = "application/cloudevents+json"
 KAFKA_BINDING = "0.5.0"
 
 ABOUT = """\
-What billing, collections, customer care and agencies tell the guard, and what the guard tells agencies.
+What billing, collections, customer care and agencies tell the guard, what it tells agencies, and what it answers
+before a debt is placed.
 
 **Envelope.** Each event is a CloudEvents 1.0 event. In structured mode, which the schemas here describe, the value
 of the record is one JSON object with the attributes and `data`. In binary mode the attributes are headers, `ce_id`,
@@ -52,9 +64,7 @@ too. A type that is unknown on its topic is quarantined.
 **What a schema can't say.** JSON is UTF-8 without a name that stands twice in one object, at most 256 KiB and 16
 levels deep. A number without a fraction is a whole number to JSON Schema also where it is written `850.0`; the
 guard refuses that. The components of a debt add up to its amount. No text holds half of a surrogate pair, and no id
-a hidden character beyond U+FFFF. Limits on a set count what is different in it.
-
-The topic `guard.decisions` carries each clearance as it was answered; its payload may still change."""
+a hidden character beyond U+FFFF. Limits on a set count what is different in it."""
 
 TOPICS = {
     PAYMENTS: "Payments and credits, said by billing.",
@@ -63,6 +73,7 @@ TOPICS = {
     STANDING: "Disputes, payment by instalments and protection, said by customer care.",
     AGENCIES: "What agencies did, said by them.",
     RECALLS: "What agencies must do, said by the guard.",
+    DECISIONS: "Each clearance as it was answered, with the events that it was decided on, said by the guard.",
     QUARANTINE: "A copy of each record that could not be applied.",
 }
 """Every topic that is read or written."""
@@ -121,13 +132,32 @@ _EXAMPLE_FIELDS: Json = {
 }
 """What a field holds in the examples, by its name; a field that is not here is an instant or a reason."""
 
-_EXAMPLE_REASONS = {
-    m.CreditPosted: "goodwill",
-    PAYLOADS["guard.recall.requested.v1"]: "DEBT_SETTLED",
-    PAYLOADS["guard.placement.suspended.v1"]: "DISPUTE_OPEN",
-    PAYLOADS["guard.placement.resumed.v1"]: "DISPUTE_CLOSED",
+_EXAMPLE_DECISION: Json = {
+    "decision": "hold",
+    "reasons": [
+        {
+            "code": "PAYMENT_PENDING",
+            "message": "Payments on their way would settle it.",
+            "evidence": ["850.00 RUB on 14 Nov 2026 11:59, payment payment-7001"],
+        }
+    ],
+    "outstanding": 85000,
+    "expires_at": "2026-11-14T12:15:00+03:00",
+    "policy": {"version": "2026-11-01", "sha256": "5e" * 32},
+    "shadow": False,
+    "read_at": {PAYMENTS: {"0": 88, "1": 1743}, REFERRALS: {"0": 12}},
+    "asked_by": "collections",
+    "facts": [{"source": "collections", "id": "referral-4"}, {"source": "billing", "id": "payment-7001"}],
+    "facts_in_all": 2,
 }
-"""The reasons that are words of the contract; elsewhere a reason is free text."""
+_EXAMPLE_OWN: dict[type[BaseModel], Json] = {
+    m.CreditPosted: {"reason": "goodwill"},
+    PAYLOADS["guard.recall.requested.v1"]: {"reason": "DEBT_SETTLED"},
+    PAYLOADS["guard.placement.suspended.v1"]: {"reason": "DISPUTE_OPEN"},
+    PAYLOADS["guard.placement.resumed.v1"]: {"reason": "DISPUTE_CLOSED"},
+    PAYLOADS["guard.clearance.decided.v1"]: _EXAMPLE_DECISION,
+}
+"""What a type says in its own words, such as the reasons that are words of the contract; others are free text."""
 
 
 def contract() -> Json:
@@ -142,9 +172,36 @@ def contract() -> Json:
     }
 
 
+def inbound_schemas() -> Json:
+    """The events that come in, for the document of the API: a schema for each type by its name, and their parts."""
+    types = {kind.type: _payload(kind.type, kind.payload) for kind in KINDS}
+    schemas, left = _schemas(), list(_references(types))
+    parts: Json = {}
+    while left:
+        name = left.pop()
+        if name not in parts:
+            parts[name] = schemas[name]
+            left += _references(parts[name])
+    return {**types, **dict(sorted(parts.items()))}
+
+
+def _references(node: object) -> Iterator[str]:
+    """The schemas that a part of the document refers to."""
+    match node:
+        case {"$ref": str(reference)}:
+            yield reference.rpartition("/")[2]
+        case dict():
+            for one in node.values():
+                yield from _references(one)
+        case list():
+            for one in node:
+                yield from _references(one)
+
+
 def _channel(topic: str, about: str) -> Json:
     names = {
-        RECALLS: list(PAYLOADS),
+        RECALLS: list(RECALL_PAYLOADS),
+        DECISIONS: list(DECISION_PAYLOADS),
         QUARANTINE: ["quarantined"],
     }.get(topic) or [kind.type for kind in KINDS if kind.topic == topic]
     return {
@@ -155,7 +212,7 @@ def _channel(topic: str, about: str) -> Json:
 
 
 def _action(topic: str) -> str:
-    return "send" if topic in {RECALLS, QUARANTINE} else "receive"
+    return "send" if topic in OUTBOUND_TOPICS else "receive"
 
 
 def _operation(topic: str) -> Json:
@@ -170,21 +227,29 @@ def _messages() -> Json:
 
 def _message(name: str, payload: type[BaseModel], about: str) -> Json:
     ours = name in PAYLOADS
+    return {
+        "name": name,
+        "summary": about,
+        "contentType": STRUCTURED,
+        "headers": _ref("SentHeaders" if ours else "ReadHeaders"),
+        "bindings": {
+            "$ref": f"#/components/messageBindings/{'placement' if name in RECALL_PAYLOADS else 'account'}"
+        },
+        "payload": _payload(name, payload),
+        "examples": [{"payload": _example(name, payload)}],
+    }
+
+
+def _payload(name: str, payload: type[BaseModel]) -> Json:
+    """The schema of an event of a type: the envelope, and what is said in it."""
+    ours = name in PAYLOADS
     fixed: Json = {"type": {"const": name}, "data": _ref(payload.__name__)}
     if ours:
         fixed |= {"source": {"const": SOURCE}, "datacontenttype": {"const": "application/json"}}
     said: Json = {"type": "object", "properties": fixed}
     if ours:
         said["required"] = ["datacontenttype"]
-    return {
-        "name": name,
-        "summary": about,
-        "contentType": STRUCTURED,
-        "headers": _ref("SentHeaders" if ours else "ReadHeaders"),
-        "bindings": {"$ref": f"#/components/messageBindings/{'placement' if ours else 'account'}"},
-        "payload": {"allOf": [_ref("Event"), said]},
-        "examples": [{"payload": _example(name, payload)}],
-    }
+    return {"allOf": [_ref("Event"), said]}
 
 
 def _quarantined() -> Json:
@@ -202,8 +267,8 @@ def _quarantined() -> Json:
 
 def _bindings() -> Json:
     keys: Json = {
-        "account": {"description": "The account, in UTF-8.", "allOf": [_ref("Id")]},
-        "placement": {"description": "The placement, in UTF-8.", "allOf": [_ref("Id")]},
+        "account": _described("Id", "The account, in UTF-8."),
+        "placement": _described("Id", "The placement, in UTF-8."),
         "received": {"description": "The key as received, whatever it is.", "type": "string"},
     }
     return {name: {"kafka": {"key": key, "bindingVersion": KAFKA_BINDING}} for name, key in keys.items()}
@@ -234,17 +299,24 @@ class _Untitled(GenerateJsonSchema):
 
 
 def _named(schema: Any, fields: Mapping[str, Json]) -> Any:  # `Any`: any part of a schema.
-    """The schema with a reference wherever it says what a shared type says."""
+    """The schema with a reference wherever it says what a shared type says; its own words stand beside that."""
     match schema:
+        case {"$ref": reference, "description": said}:
+            return _described(reference.rpartition("/")[2], said)
         case dict():
-            name = next((name for name, field in fields.items() if field == schema), None)
+            name = next((name for name, field in fields.items() if _wordless(field) == _wordless(schema)), None)
             if name is not None:
-                return _ref(name)
+                own = schema.get("description")
+                return _ref(name) if own in {None, fields[name]["description"]} else _described(name, str(own))
             return {key: _named(one, fields) for key, one in schema.items()}
         case list():
             return [_named(one, fields) for one in schema]
         case _:
             return schema
+
+
+def _wordless(schema: Mapping[str, Any]) -> Json:  # `Any`: as `Json`.
+    return {key: one for key, one in schema.items() if key != "description"}
 
 
 def _envelope() -> Json:
@@ -303,13 +375,18 @@ def _ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+def _described(name: str, said: str) -> Json:
+    """A schema in words of its own; beside a bare reference they would be ignored."""
+    return {"description": said, "allOf": [_ref(name)]}
+
+
 def _example(name: str, payload: type[BaseModel]) -> Json:
-    given = {**_EXAMPLE_FIELDS, "reason": _EXAMPLE_REASONS.get(payload, "free text")}
+    given = {**_EXAMPLE_FIELDS, "reason": "free text", **_EXAMPLE_OWN.get(payload, {})}
     data = {field: given.get(field, _EXAMPLE_TIME) for field in payload.model_fields}
     ours = name in PAYLOADS
     event = {
         "specversion": "1.0",
-        "id": data.get("recall_id", "7c1d9f52") if ours else "event-1",
+        "id": data.get("recall_id", data.get("clearance_id", "7c1d9f52")) if ours else "event-1",
         "source": SOURCE if ours else name.split(".", maxsplit=1)[0],
         "type": name,
         "time": _EXAMPLE_TIME,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from domain.clearance import Answer
+import orjson
+
+from domain.clearance import Answer, Reason
 from domain.events import Recorded
 from domain.policy import Policy
 from infra.wire.encode import SOURCE, Outgoing
@@ -34,14 +35,13 @@ def encode_clearance(
     *,
     decided_at: datetime,
     read_at: Mapping[str, Mapping[str, int]],
+    shadow: bool = False,
 ) -> dict[str, object]:
     """The answer to a question, under the contract's names."""
     return {
         "clearance_id": clearance_id,
         "decision": answer.decision,
-        "reasons": [
-            {"code": one.code, "message": one.message, "evidence": list(one.evidence)} for one in answer.reasons
-        ],
+        "reasons": encode_reasons(answer.reasons),
         "account_id": about.account_id,
         "debt_id": about.debt_id,
         "agency_id": about.agency_id,
@@ -50,11 +50,37 @@ def encode_clearance(
         "decided_at": decided_at.isoformat(),
         "expires_at": (decided_at + policy.clearance_valid).isoformat(),
         "policy": {"version": policy.version, "sha256": policy.sha256},
+        "shadow": shadow,
         "read_at": {topic: dict(partitions) for topic, partitions in read_at.items()},
     }
 
 
-def encode_decision(clearance: Mapping[str, object], facts: Iterable[Recorded], *, asked_by: str) -> Outgoing:
+def encode_reasons(reasons: Iterable[Reason]) -> list[dict[str, object]]:
+    """Reasons, under the contract's names."""
+    return [{"code": one.code, "message": one.message, "evidence": list(one.evidence)} for one in reasons]
+
+
+def encode_confirmation(
+    clearance: Mapping[str, object], placement_id: str, placed_at: datetime
+) -> dict[str, object]:
+    """The placement that is registered under a clearance."""
+    return {
+        "clearance_id": clearance["clearance_id"],
+        "placement_id": placement_id,
+        "confirmed": True,
+        "account_id": clearance["account_id"],
+        "debt_id": clearance["debt_id"],
+        "agency_id": clearance["agency_id"],
+        "amount": clearance["outstanding"],
+        "currency": clearance["currency"],
+        "placed_at": placed_at.isoformat(),
+        "shadow": clearance.get("shadow", False),
+    }
+
+
+def encode_decision(
+    clearance: Mapping[str, object], facts: Iterable[Recorded], *, asked_by: str, traceparent: str | None = None
+) -> Outgoing:
     """The record that tells this decision to whoever keeps the proof, with the events it was made on."""
     account_id = str(clearance["account_id"])
     named = [{"source": one.source, "id": one.id} for one in sorted(facts, key=lambda one: one.stamp)]
@@ -68,6 +94,9 @@ def encode_decision(clearance: Mapping[str, object], facts: Iterable[Recorded], 
         "datacontenttype": "application/json",
         "data": {**clearance, "asked_by": asked_by, "facts": named[-FACTS_MAX:], "facts_in_all": len(named)},
     }
-    headers = (("content-type", b"application/cloudevents+json"),)
-    value = json.dumps(event, separators=(",", ":")).encode()
+    headers: tuple[tuple[str, bytes], ...] = (("content-type", b"application/cloudevents+json"),)
+    if traceparent:
+        event["traceparent"] = traceparent
+        headers = (*headers, ("traceparent", traceparent.encode()))
+    value = orjson.dumps(event)
     return Outgoing(account_id, "", DECISIONS, account_id.encode(), value, headers)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, NoReturn
 
@@ -27,8 +27,9 @@ from domain.events import (
     RawRecord,
     Recorded,
 )
+from domain.traces import context
 from infra.wire import models
-from infra.wire.kinds import BY_NUMBER, BY_TYPE, Kind
+from infra.wire.kinds import BY_NUMBER, BY_TYPE, OWN_BY_TYPE, Kind
 
 EVENT_MAX_BYTES = 256 * 1024
 """Far above what one customer needs (6,000 reflected payments named by UUIDs), and checked before parsing."""
@@ -72,7 +73,8 @@ _AS_STORED = {
 class Decoded:
     """A valid event. `digest` is of its content; `stored` is what the ledger has no columns for.
 
-    The event itself is made when it is asked for: most are of accounts of which facts are only kept.
+    `raw` is the record as it came. The event itself is made when it is asked for: most are of accounts of which
+    facts are only kept.
     """
 
     kind: Kind
@@ -86,6 +88,7 @@ class Decoded:
     stored: str | None
     money: MoneyColumns | None
     traceparent: str | None
+    raw: RawRecord
 
     @property
     def number(self) -> int:
@@ -114,7 +117,7 @@ class Rejected:
     accounts: tuple[str, ...]
 
 
-class _InvalidError(Exception):
+class InvalidError(Exception):
     """The record is at fault: `reason` is a stable code, `detail` names the field and what it must be."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -123,21 +126,38 @@ class _InvalidError(Exception):
         self.detail = detail
 
 
-def decode(raw: RawRecord, *, any_topic: bool = False, keyed: bool = True) -> Decoded | Rejected:
-    """The event in a record; `any_topic` accepts every type, `keyed` asks for the account as the key."""
+def decode(
+    raw: RawRecord, *, any_topic: bool = False, keyed: bool = True, ours: bool = False
+) -> Decoded | Rejected:
+    """The event in a record; `any_topic` accepts every type that others may send, `ours` those of our own too.
+
+    `keyed` asks for the account as the key.
+    """
     envelope: Json = {}
     try:
         envelope = _envelope(raw)
-        return _event(raw, envelope, any_topic=any_topic, keyed=keyed)
-    except _InvalidError as why:
+        return _event(raw, envelope, any_topic=any_topic, keyed=keyed, ours=ours)
+    except InvalidError as why:
         return Rejected(raw, why.reason, why.detail, _accounts(raw, envelope))
 
 
+def named_speaker(one: Decoded) -> str | None:
+    """The agency that an agency's event names as who speaks."""
+    return getattr(one.payload, "agency_id", None)
+
+
+def with_speaker(one: Decoded, agency_id: str) -> Decoded:
+    """The same agency's event as said by this agency, which is kept with it; its content is what was sent."""
+    stored = {**orjson.loads(one.stored or "{}"), "agency_id": agency_id}
+    payload = one.payload.model_copy(update={"agency_id": agency_id})
+    return replace(one, payload=payload, stored=_canonical(stored).decode())
+
+
 def decode_line(line: bytes, number: int) -> Decoded | Rejected:
-    """The event in one line of a file, in structured mode; its origin is the number of the line."""
+    """The event in one line of a file, ours or not, in structured mode; its origin is the number of the line."""
     epoch = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
     raw = RawRecord(Origin("file", 0, number, epoch), None, line)
-    return decode(raw, any_topic=True, keyed=False)
+    return decode(raw, any_topic=True, keyed=False, ours=True)
 
 
 def decode_stored(account_id: str, number: int, stored: str | None, money: MoneyColumns | None) -> Event:
@@ -160,24 +180,23 @@ def topic_of(number: int) -> str:
 
 def _envelope(raw: RawRecord) -> Json:
     if raw.value is None:
-        raise _InvalidError("EMPTY", "the record has no value; send the event, deletions mean nothing here")
+        raise InvalidError("EMPTY", "the record has no value; send the event, deletions mean nothing here")
     if len(raw.value) > EVENT_MAX_BYTES:
-        raise _InvalidError("TOO_LARGE", f"the event is larger than {EVENT_MAX_BYTES} bytes")
+        raise InvalidError("TOO_LARGE", f"the event is larger than {EVENT_MAX_BYTES} bytes")
     value = _parse(raw.value)
     if not isinstance(value, dict):
-        raise _InvalidError("NOT_AN_OBJECT", "the value must be a JSON object")
-    if _nested_too_deep(raw.value, value):
-        raise _InvalidError("NOT_JSON", f"the value is nested deeper than {NESTING_MAX_LEVELS} levels")
+        raise InvalidError("NOT_AN_OBJECT", "the value must be a JSON object")
+    _refuse_depth(raw.value, value)
     attributes = [(name[3:], text) for name, text in raw.headers if name.startswith("ce_")]
     if not attributes or _is_structured(raw):
         return value
     if len(dict(attributes)) != len(attributes):
-        raise _InvalidError("BAD_ENVELOPE", "a ce_ header stands twice")
+        raise InvalidError("BAD_ENVELOPE", "a ce_ header stands twice")
     try:
         # A header may have no value at all, whatever its type says: clients give None for it.
         return {**{name: (text or b"").decode() for name, text in attributes}, "data": value}
     except UnicodeDecodeError as why:
-        raise _InvalidError("BAD_ENVELOPE", "the ce_ headers must be UTF-8") from why
+        raise InvalidError("BAD_ENVELOPE", "the ce_ headers must be UTF-8") from why
 
 
 def _is_structured(raw: RawRecord) -> bool:
@@ -207,6 +226,20 @@ def _children(value: object) -> Iterable[object]:
             return ()
 
 
+def parse(value: bytes) -> object:
+    """The value as strict JSON. Raises InvalidError, which says where it is not, and never what it says."""
+    if not value.strip():
+        raise InvalidError("NOT_JSON", "the body is empty")
+    read = _parse(value)
+    _refuse_depth(value, read)
+    return read
+
+
+def _refuse_depth(text: bytes, value: object) -> None:
+    if _nested_too_deep(text, value):
+        raise InvalidError("NOT_JSON", f"the value is nested deeper than {NESTING_MAX_LEVELS} levels")
+
+
 def _parse(value: bytes) -> object:
     """The value as JSON: by the quick reader where it can't differ from the strict one, else by that.
 
@@ -219,6 +252,8 @@ def _parse(value: bytes) -> object:
         read = orjson.loads(value)
     except orjson.JSONDecodeError:
         return _parse_strictly(value)
+    # Before its names are counted, which goes as deep as it does: past 300 levels that would end in our stack.
+    _refuse_depth(value, read)
     return read if value.count(b'":') == _names(read) else _parse_strictly(value)
 
 
@@ -237,12 +272,12 @@ def _parse_strictly(value: bytes) -> object:
     try:
         return _DECODER.decode(value.decode())
     except UnicodeDecodeError as why:
-        raise _InvalidError("NOT_JSON", "the value must be UTF-8") from why
+        raise InvalidError("NOT_JSON", "the value must be UTF-8") from why
     except RecursionError as why:
-        raise _InvalidError("NOT_JSON", f"the value is nested deeper than {NESTING_MAX_LEVELS} levels") from why
+        raise InvalidError("NOT_JSON", f"the value is nested deeper than {NESTING_MAX_LEVELS} levels") from why
     except ValueError as why:
         # The parser's own message gives the position, never the text.
-        raise _InvalidError("NOT_JSON", f"the value must be JSON: {str(why)[:120]}") from why
+        raise InvalidError("NOT_JSON", f"the value must be JSON: {str(why)[:120]}") from why
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Json:  # `Any`: as `Json`.
@@ -260,17 +295,17 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_consta
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
-def _event(raw: RawRecord, envelope: Json, *, any_topic: bool, keyed: bool) -> Decoded:
-    kind, time, data = _judged(envelope, raw.origin.topic, any_topic=any_topic)
+def _event(raw: RawRecord, envelope: Json, *, any_topic: bool, keyed: bool, ours: bool) -> Decoded:
+    kind, time, data = _judged(envelope, raw.origin.topic, any_topic=any_topic, ours=ours)
     account_id = data.get("account_id")
     if envelope["subject"] != account_id:
-        raise _InvalidError("SUBJECT_MISMATCH", "subject must equal data.account_id")
+        raise InvalidError("SUBJECT_MISMATCH", "subject must equal data.account_id")
     if keyed and (raw.key is None or raw.key != str(account_id).encode(errors="replace")):
-        raise _InvalidError("KEY_MISMATCH", "the Kafka key must be data.account_id in UTF-8")
+        raise InvalidError("KEY_MISMATCH", "the Kafka key must be data.account_id in UTF-8")
     try:
         payload = kind.payload.model_validate(data)
     except ValidationError as why:
-        raise _InvalidError("BAD_DATA", _fields(why)) from why
+        raise InvalidError("BAD_DATA", _fields(why)) from why
     return Decoded(
         kind,
         payload,
@@ -283,33 +318,36 @@ def _event(raw: RawRecord, envelope: Json, *, any_topic: bool, keyed: bool) -> D
         _stored(kind, data),
         _money(kind, payload),
         _traceparent(raw, envelope),
+        raw,
     )
 
 
-def _judged(envelope: Json, topic: str, *, any_topic: bool) -> tuple[Kind, datetime, Json]:
+def _judged(envelope: Json, topic: str, *, any_topic: bool, ours: bool) -> tuple[Kind, datetime, Json]:
     """The envelope's type, time and data, once its attributes are found right."""
     for name in _STRUCTURED_ATTRIBUTES:
         value = envelope.get(name)
         if not isinstance(value, str) or not value:
-            raise _InvalidError("BAD_ENVELOPE", f"{name} must be a string that is not empty")
+            raise InvalidError("BAD_ENVELOPE", f"{name} must be a string that is not empty")
     if envelope["specversion"] != "1.0":
-        raise _InvalidError("BAD_ENVELOPE", 'specversion must be "1.0"')
+        raise InvalidError("BAD_ENVELOPE", 'specversion must be "1.0"')
     for name, most in (("id", ID_MAX_CHARACTERS), ("source", SOURCE_MAX_CHARACTERS)):
         if not _is_id(envelope[name], most):
             detail = f"{name} must be 1 to {most} printable characters without white space"
-            raise _InvalidError("BAD_ENVELOPE", detail)
-    kind = BY_TYPE.get(envelope["type"])
+            raise InvalidError("BAD_ENVELOPE", detail)
+    kind = BY_TYPE.get(envelope["type"]) or OWN_BY_TYPE.get(envelope["type"])
     if kind is None:
-        raise _InvalidError("UNKNOWN_TYPE", "type is none of the contract's")
+        raise InvalidError("UNKNOWN_TYPE", "type is none of the contract's")
+    if kind.type in OWN_BY_TYPE and not ours:
+        raise InvalidError("WRONG_TOPIC", f"{kind.type} is made by the guard alone, where a person orders it")
     if not any_topic and kind.topic != topic:
-        raise _InvalidError("WRONG_TOPIC", f"{kind.type} belongs on {kind.topic}")
+        raise InvalidError("WRONG_TOPIC", f"{kind.type} belongs on {kind.topic}")
     data = envelope.get("data")
     if not isinstance(data, dict):
-        raise _InvalidError("BAD_ENVELOPE", "data must be a JSON object")
+        raise InvalidError("BAD_ENVELOPE", "data must be a JSON object")
     try:
         return kind, models.instant(envelope["time"]), data
     except ValueError as why:
-        raise _InvalidError("BAD_ENVELOPE", f"time {why}") from why
+        raise InvalidError("BAD_ENVELOPE", f"time {why}") from why
 
 
 def _is_id(text: str, max_characters: int) -> bool:
@@ -357,15 +395,18 @@ def _fields(why: ValidationError) -> str:
 def _traceparent(raw: RawRecord, envelope: Json) -> str | None:
     for name, header in raw.headers:
         if name == "traceparent":
-            return _carried((header or b"").decode("ascii", "replace"))
-    return _carried(envelope.get("traceparent"))
+            return context((header or b"").decode("ascii", "replace"))
+    return context(envelope.get("traceparent"))
 
 
-def _carried(value: object) -> str | None:
-    """A trace context as it may be sent on in a header; W3C asks to drop what is none."""
-    if not isinstance(value, str) or not value.isascii():
+def account_named(value: bytes) -> bytes | None:
+    """The account that the bytes of an event name, as the key that a record of it would have; None without one."""
+    raw = RawRecord(Origin("", 0, 0, datetime.min.replace(tzinfo=UTC)), None, value)
+    try:
+        accounts = _accounts(raw, _envelope(raw))
+    except InvalidError:
         return None
-    return value if value and _is_id(value, TRACEPARENT_MAX_CHARACTERS) else None
+    return accounts[0].encode() if len(accounts) == 1 else None
 
 
 def _accounts(raw: RawRecord, envelope: Mapping[str, Any]) -> tuple[str, ...]:  # `Any`: as `Json`.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from domain.events import PlacementOpened, RawRecord
+from domain.events import PlacementOpened, RawRecord, RecallOrdered
 from domain.recall import (
     BalanceReduced,
     Message,
@@ -41,6 +41,7 @@ class Outgoing:
     key: bytes
     value: bytes
     headers: tuple[tuple[str, bytes], ...]
+    agency_id: str | None = None
 
 
 def encode(message: Message, *, traceparent: str | None = None) -> Outgoing:
@@ -63,7 +64,15 @@ def encode(message: Message, *, traceparent: str | None = None) -> Outgoing:
         event["traceparent"] = traceparent
         headers = (_STRUCTURED, ("traceparent", traceparent.encode("ascii", "replace")))
     value = json.dumps(event, separators=(",", ":")).encode()
-    return Outgoing(opened.account_id, opened.placement_id, RECALLS, opened.placement_id.encode(), value, headers)
+    return Outgoing(
+        account_id=opened.account_id,
+        placement_id=opened.placement_id,
+        topic=RECALLS,
+        key=opened.placement_id.encode(),
+        value=value,
+        headers=headers,
+        agency_id=opened.agency_id,
+    )
 
 
 def _payload(message: Message) -> tuple[str, datetime, dict[str, object]]:
@@ -153,4 +162,23 @@ def encode_placement(opened: PlacementOpened, *, source: str) -> dict[str, objec
         "time": opened.placed_at.isoformat(),
         "subject": opened.account_id,
         "data": data,
+    }
+
+
+def encode_order(ordered: RecallOrdered, *, event_id: str) -> dict[str, object]:
+    """A recall that a person orders, as an event of our own."""
+    return {
+        "specversion": "1.0",
+        "id": event_id,
+        "source": SOURCE,
+        "type": "guard.recall.ordered.v1",
+        "time": ordered.ordered_at.isoformat(),
+        "subject": ordered.account_id,
+        "data": {
+            "account_id": ordered.account_id,
+            "placement_id": ordered.placement_id,
+            "reason": ordered.reason,
+            "requested_by": ordered.requested_by,
+            "ordered_at": ordered.ordered_at.isoformat(),
+        },
     }

@@ -18,6 +18,9 @@ NOTICES = "customers.notices"
 STANDING = "customers.standing"
 AGENCIES = "agencies.events"
 
+OWN = "guard"
+"""Where facts of our own stand among those of the topics; no broker has it."""
+
 INBOUND_TOPICS = (PAYMENTS, REFERRALS, NOTICES, STANDING, AGENCIES)
 """Every topic that `ingest` reads."""
 
@@ -73,5 +76,12 @@ KINDS = (
     Kind(21, "agency.contact.made.v1", AGENCIES, m.ContactMade, e.ContactMade),
 )  # fmt: skip
 
+OWN_KINDS = (Kind(22, "guard.recall.ordered.v1", OWN, m.RecallOrdered, e.RecallOrdered),)
+"""Facts that the guard alone makes, of what a person orders: they come by no topic and by no call."""
+
+EVERY_KIND = (*KINDS, *OWN_KINDS)
+"""Whatever the ledger may hold."""
+
 BY_TYPE = {kind.type: kind for kind in KINDS}
-BY_NUMBER = {kind.number: kind for kind in KINDS}
+OWN_BY_TYPE = {kind.type: kind for kind in OWN_KINDS}
+BY_NUMBER = {kind.number: kind for kind in EVERY_KIND}

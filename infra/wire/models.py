@@ -7,7 +7,7 @@ one is strict, so that `true` is no number and `"850"` is no amount.
 from __future__ import annotations
 
 import re
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
@@ -26,6 +26,9 @@ INSTANT_YEARS = range(1900, 9000)
 """An instant outside them is a mistake (year 1 is how some write "none"), and could not be put into every
 time zone, or a deadline be added to it."""
 
+OFFSET_LIMIT = timedelta(hours=16)
+"""PostgreSQL takes no offset of so much; RFC 3339 does, and nobody lives there: such an instant is told in UTC."""
+
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
@@ -39,7 +42,8 @@ def instant(value: object) -> datetime:
     at = datetime.fromisoformat(value.upper())
     if at.year not in INSTANT_YEARS:
         raise ValueError(f"must be in the years {INSTANT_YEARS[0]} to {INSTANT_YEARS[-1]}")
-    return at
+    offset = at.utcoffset()
+    return at if offset is None or abs(offset) < OFFSET_LIMIT else at.astimezone(UTC)
 
 
 def _day(value: object) -> date:
@@ -103,6 +107,10 @@ Text = Annotated[
     Field(description=TEXT_WORDS),
 ]
 """Free text, without the one character that PostgreSQL can't store."""
+Speaker = Annotated[
+    Id | None,
+    Field(description="The agency that speaks. Where the event's source is an agency's, no other may stand here."),
+]
 Channel = Annotated[e.Channel, Field(strict=False)]
 NoticeKind = Annotated[e.NoticeKind, Field(strict=False)]
 
@@ -315,6 +323,7 @@ class PlacementAccepted(Payload):
 
     placement_id: Id
     accepted_at: Instant
+    agency_id: Speaker = None
 
 
 class RecallAcknowledged(Payload):
@@ -323,6 +332,7 @@ class RecallAcknowledged(Payload):
     recall_id: Id
     placement_id: Id
     acknowledged_at: Instant
+    agency_id: Speaker = None
 
 
 class RecallRejected(Payload):
@@ -332,6 +342,7 @@ class RecallRejected(Payload):
     placement_id: Id
     rejected_at: Instant
     reason: Text
+    agency_id: Speaker = None
 
 
 class ContactMade(Payload):
@@ -340,6 +351,16 @@ class ContactMade(Payload):
     placement_id: Id
     contacted_at: Instant
     channel: Text
+    agency_id: Speaker = None
+
+
+class RecallOrdered(Payload):
+    """`guard.recall.ordered.v1`, which the guard alone makes."""
+
+    placement_id: Id
+    reason: Text
+    requested_by: Text
+    ordered_at: Instant
 
 
 def values(payload: Payload) -> dict[str, Any]:  # `Any` because the values are as varied as the payloads.

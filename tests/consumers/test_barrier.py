@@ -12,18 +12,25 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 from kafka import KafkaProducer
+from pydantic import SecretStr
 
 from consumers.barrier import Barrier, BehindError, Shared
+from consumers.compose import House
 from domain.streams import Stop, StopReason
+from infra import logs
 from infra.kafka.cluster import Cluster
 from infra.kafka.connection import Connection
 from infra.kafka.horizon import Horizon
 from infra.postgres.database import Database
 from infra.postgres.streams import Streams
+from infra.settings import Settings
 from tests import parts as real_parts
+from tests.builders import LENIENT
 
 LONG_SECONDS = 30.0
 SHORT_SECONDS = 0.3
+WAIT_SECONDS = 2.0
+QUESTIONS = 20
 
 
 class TestShared:
@@ -148,6 +155,16 @@ class TestBarrier:
         with pytest.raises(BehindError, match=rf"{topic}/0 is read up to 0 of 1"):
             Barrier(horizon=horizon, streams=streams, wait_seconds=SHORT_SECONDS).cross()
 
+    def test_who_comes_during_a_look_that_fails_is_not_kept_for_two(
+        self, connection: Connection, topic: str, horizon: Horizon, streams: Streams
+    ) -> None:
+        """While nothing is certain questions go on coming, and each is told so in little more than the wait."""
+        barrier = Barrier(horizon=horizon, streams=streams, wait_seconds=WAIT_SECONDS)
+        with closing(uncommitted(connection, topic)), ThreadPoolExecutor(QUESTIONS) as threads:
+            took = list(threads.map(lambda number: seconds_until_behind(barrier, number), range(QUESTIONS)))
+
+        assert max(took) < 1.75 * WAIT_SECONDS
+
     def test_a_stream_that_is_stopped_or_another_is_behind(
         self, connection: Connection, topic: str, horizon: Horizon, streams: Streams, database: Database
     ) -> None:
@@ -163,6 +180,16 @@ class TestBarrier:
         execute(database, "DELETE FROM stream")
         with pytest.raises(BehindError, match="was never read"):
             barrier.cross()
+
+    def test_a_log_that_lost_its_end_is_behind(
+        self, connection: Connection, topic: str, horizon: Horizon, streams: Streams, database: Database
+    ) -> None:
+        """What is acknowledged there stands where something else was read: its position says nothing."""
+        execute(database, "UPDATE stream_position SET position = 5")
+        send(connection, topic)
+
+        with pytest.raises(BehindError, match=rf"{topic}/0 ends at 1, but was read up to 5"):
+            Barrier(horizon=horizon, streams=streams, wait_seconds=LONG_SECONDS).cross()
 
     def test_partitions_that_were_added_are_behind(
         self, horizon: Horizon, streams: Streams, database: Database
@@ -180,6 +207,24 @@ def send(connection: Connection, topic: str) -> None:
         producer.send(topic, b"x", partition=0).get(LONG_SECONDS)
 
 
+def uncommitted(connection: Connection, topic: str) -> KafkaProducer:
+    """Who has a transaction open, so that nobody can say how far the topic goes."""
+    producer = KafkaProducer(bootstrap_servers=connection.bootstrap_servers, transactional_id=f"t-{uuid4()}")
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.send(topic, b"x", partition=0).get(LONG_SECONDS)
+    return producer
+
+
+def seconds_until_behind(barrier: Barrier, number: int) -> float:
+    """How long a question waits that comes as the so-manyth, some time after the first."""
+    time.sleep(WAIT_SECONDS * number / QUESTIONS)  # They come one after the other.
+    asked_at = time.monotonic()
+    with pytest.raises(BehindError):
+        barrier.cross()
+    return time.monotonic() - asked_at
+
+
 def execute(database: Database, statement: str) -> None:
     """Run a statement."""
     with database.transaction() as connection:
@@ -192,3 +237,12 @@ def waits_for(done: Callable[[], bool]) -> None:
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def test_a_process_has_one_barrier() -> None:
+    """Whoever asks in it shares the looks; a horizon is for one look at a time."""
+    database_url = SecretStr("postgresql://nobody@127.0.0.1/nowhere")
+    settings = Settings(kafka_bootstrap_servers="127.0.0.1:1", database_url=database_url)
+    house = House(settings, logs.configure(role="test"), role="api")
+
+    assert house.barrier(LENIENT) is house.barrier(LENIENT)

@@ -11,6 +11,7 @@ from consumers import checks
 from consumers.checks import Backlog, Finding, State
 from domain.streams import Kept, Stop, StopReason
 from infra.kafka.cluster import TopicFacts
+from infra.postgres.deliveries import Standing
 from infra.postgres.inspection import ServerFacts
 from infra.postgres.outbox import Pending
 from infra.postgres.streams import Registered
@@ -381,6 +382,27 @@ def test_the_quarantine() -> None:
     assert checks.quarantine(0) == Finding("quarantine", State.OK, "empty")
     assert checks.quarantine(3) == Finding(
         "quarantine", State.WARN, "3 waiting, and their accounts on hold", "handoff-guard quarantine list"
+    )
+
+
+def test_the_agencies() -> None:
+    """One that is not reached is named, with how long its oldest message waits."""
+    reached = Standing("south", "", 2, NOW, 0, 1, None, "one failure")
+    away = Standing("north", "webhook", 0, None, 0, 9, NOW, "no answer")
+    waits = replace(away, waiting=3, oldest=NOW - timedelta(minutes=5))
+    stuck = replace(reached, stuck=1)
+
+    assert checks.agencies([], NOW) == Finding("agencies", State.OK, "none is away; 0 messages wait")
+    assert checks.agencies([reached], NOW) == Finding("agencies", State.OK, "none is away; 2 messages wait")
+    assert checks.agencies([reached, away], NOW) == Finding(
+        "agencies", State.WARN, "not reached, or it refuses all: north", "handoff-guard agencies"
+    )
+    assert checks.agencies([stuck, waits], NOW) == Finding(
+        "agencies",
+        State.WARN,
+        "not reached, or it refuses all: north, 3 messages wait, the oldest for 5 min;"
+        " does not take some: south, 2 messages wait, the oldest for 0 s",
+        "handoff-guard agencies",
     )
 
 

@@ -13,12 +13,13 @@ import pytest
 import sqlalchemy as sa
 
 from consumers.barrier import Barrier
-from consumers.clear import Asked, Clear, Confirmed, Refused, Void
-from consumers.compose import CODEC
+from consumers.clear import Asked, Clear, Confirmed, Confirming, Refused, Void
+from consumers.parts import CODEC
 from domain.recall import recall_id_of
 from infra import logs
 from infra.kafka.connection import Connection
 from infra.kafka.horizon import Horizon
+from infra.metrics import Metrics
 from infra.postgres.clearances import Clearances, Given
 from infra.postgres.database import Database
 from infra.postgres.ledger import Ledger
@@ -28,7 +29,7 @@ from infra.wire.kinds import INBOUND_TOPICS
 from tests.builders import ACCOUNT, LENIENT, day
 from tests.conftest import Arrive
 from tests.parts import Parts
-from tests.records import payment, referral
+from tests.records import payment, placement, record, referral
 
 pytestmark = [pytest.mark.parts, pytest.mark.usefixtures("caught_up")]
 
@@ -76,9 +77,11 @@ def clear(parts: Parts, database: Database, clock: Clock) -> Iterator[Clear]:
             barrier=Barrier(horizon=horizon, streams=Streams(database), wait_seconds=WAIT_SECONDS),
             ledger=Ledger(database, CODEC, ""),
             clearances=Clearances(database),
-            policy=LENIENT,
+            rules=lambda: LENIENT,
+            shadow=False,
             now=clock,
             new_id=lambda _now: f"clearance-{next(numbers)}",
+            metrics=Metrics(),
             log=logs.configure(role="test", level="ERROR"),
         )
 
@@ -127,7 +130,9 @@ class TestAsk:
         assert given.decision == "hold"
         assert codes(given) == ["STREAM_BEHIND"]
 
-    def test_the_first_reason_decides_and_all_are_told(self, arrive: Arrive, clear: Clear) -> None:
+    def test_the_first_reason_decides_and_all_are_told(
+        self, arrive: Arrive, database: Database, clear: Clear
+    ) -> None:
         """A bad event of the account comes before that its debt is not known."""
         arrive(payment(key="somebody-else"))
 
@@ -135,6 +140,10 @@ class TestAsk:
 
         assert isinstance(given, Given)
         assert (given.decision, codes(given)) == ("hold", ["ACCOUNT_QUARANTINED", "DEBT_UNKNOWN"])
+        ((quarantine_id,),) = rows(database, "SELECT quarantine_id FROM quarantine")
+        reasons = given.answer["reasons"]
+        assert isinstance(reasons, list)
+        assert [f"event {quarantine_id} is in quarantine"] == reasons[0]["evidence"]
 
     def test_a_question_may_bring_the_debt(self, arrive: Arrive, database: Database, clear: Clear) -> None:
         """It is stated in the same commit, once: the same statement again adds nothing."""
@@ -150,9 +159,9 @@ class TestAsk:
     @pytest.mark.parametrize(
         ("wrong", "detail"),
         [
-            ({"amount": "850"}, "data.amount: "),
+            ({"amount": "850"}, "referral.amount: "),
             ({"debt_id": "d-2"}, "referral: must be of the account and debt asked about"),
-            ({"account_id": "a-2"}, "subject must equal data.account_id"),
+            ({"account_id": "a-2"}, "referral: must be of the account and debt asked about"),
         ],
     )
     def test_a_debt_that_is_stated_wrong_is_refused_with_the_field(
@@ -179,9 +188,9 @@ class TestConfirm:
         self, arrive: Arrive, database: Database, clear: Clear, clock: Clock
     ) -> None:
         """Guarded, by the amount that was cleared; the same again is the same, also when it has expired since."""
-        first = clear.confirm("clearance-1", "l-1")
+        first = clear.confirm(Confirming("clearance-1", "l-1"))
         clock.now = day(9)
-        again = clear.confirm("clearance-1", "l-1")
+        again = clear.confirm(Confirming("clearance-1", "l-1"))
 
         assert isinstance(first, Confirmed)
         assert isinstance(again, Confirmed)
@@ -195,7 +204,7 @@ class TestConfirm:
         """With the fresh reasons, and nothing is placed."""
         arrive(payment(paid_at=day(3)))
 
-        result = clear.confirm("clearance-1", "l-1")
+        result = clear.confirm(Confirming("clearance-1", "l-1"))
 
         assert isinstance(result, Void)
         assert (result.detail, [one.code for one in result.reasons]) == ("it no longer holds", ["DEBT_SETTLED"])
@@ -205,7 +214,7 @@ class TestConfirm:
         self, arrive: Arrive, database: Database, clear: Clear
     ) -> None:
         """There is no instant between: it finds the placement."""
-        clear.confirm("clearance-1", "l-1")
+        clear.confirm(Confirming("clearance-1", "l-1"))
 
         arrive(payment(paid_at=day(4)))
 
@@ -219,44 +228,70 @@ class TestConfirm:
         """The package says what was cleared; the agency hears what is owed."""
         arrive(payment(amount=30_00, paid_at=day(3)))
 
-        assert isinstance(clear.confirm("clearance-1", "l-1"), Confirmed)
+        assert isinstance(clear.confirm(Confirming("clearance-1", "l-1")), Confirmed)
         assert rows(database, "SELECT amount, told FROM placement") == [(100_00, 70_00)]
 
     def test_what_may_not_be_known_voids_it(self, arrive: Arrive, database: Database, clear: Clear) -> None:
         """A stream that is behind may hold the payment."""
         execute(database, "UPDATE stream_position SET position = -1 WHERE topic = 'billing.payments'")
 
-        result = clear.confirm("clearance-1", "l-1")
+        result = clear.confirm(Confirming("clearance-1", "l-1"))
 
         assert isinstance(result, Void)
         assert [one.code for one in result.reasons] == ["STREAM_BEHIND"]
 
     def test_a_clearance_is_for_one_placement_and_for_its_time(self, clear: Clear, clock: Clock) -> None:
         """Used, refused, expired, wrongly named or unknown, it is void and says why."""
-        clear.confirm("clearance-1", "l-1")
+        clear.confirm(Confirming("clearance-1", "l-1"))
         second = clear.ask(ASKED)
         unknown = clear.ask(Asked(About("a-2", "d-1", "agency-1"), "anna"))
 
         assert isinstance(second, Given)
         assert isinstance(unknown, Given)
-        assert Void("it was used for another placement") == clear.confirm("clearance-1", "l-2")
-        assert Void("it was answered with refuse") == clear.confirm("clearance-2", "l-2")
-        assert Void("it was answered with refuse") == clear.confirm("clearance-3", "l-2")
-        assert clear.confirm("clearance-9", "l-2") is None
+        assert Void("it was used for another placement") == clear.confirm(Confirming("clearance-1", "l-2"))
+        assert Void("it was answered with refuse") == clear.confirm(Confirming("clearance-2", "l-2"))
+        assert Void("it was answered with refuse") == clear.confirm(Confirming("clearance-3", "l-2"))
+        assert clear.confirm(Confirming("clearance-9", "l-2")) is None
 
     def test_it_expires(self, clear: Clear, clock: Clock) -> None:
         """At its time, not after."""
         clock.now = day(3) + timedelta(minutes=15)
 
-        assert Void("it has expired") == clear.confirm("clearance-1", "l-1")
+        assert Void("it has expired") == clear.confirm(Confirming("clearance-1", "l-1"))
 
     def test_a_placement_must_have_a_name(self, clear: Clear, database: Database) -> None:
         """One that no event could have is refused with the field, and the clearance stays unused."""
-        result = clear.confirm("clearance-1", "l 1")
+        result = clear.confirm(Confirming("clearance-1", "l 1"))
 
         assert isinstance(result, Void)
         assert "data.placement_id" in result.detail or "id must be" in result.detail
-        assert isinstance(clear.confirm("clearance-1", "l-1"), Confirmed)
+        assert isinstance(clear.confirm(Confirming("clearance-1", "l-1")), Confirmed)
+
+
+def test_a_placement_that_was_recalled_is_not_confirmed_again(
+    arrive: Arrive, database: Database, clear: Clear, clock: Clock
+) -> None:
+    """Paid and returned, the debt is clear again; but a recall is final, so it needs a placement of a new name."""
+    arrive(referral(), placement(), payment(), now=day(4))
+    arrive(
+        record(
+            "agency.recall.acknowledged.v1",
+            at=day(5),
+            placement_id="l-1",
+            recall_id=recall_id_of(ACCOUNT, "l-1"),
+            acknowledged_at=day(5).isoformat(),
+        ),
+        record("billing.payment.returned.v1", at=day(6), payment_id="p-1", returned_at=day(6).isoformat()),
+    )
+    clock.now = day(7)
+    clear.ask(ASKED)
+
+    again = clear.confirm(Confirming("clearance-1", "l-1"))
+
+    assert Void("its placement was recalled; a debt that comes back is a new placement") == again
+    assert isinstance(clear.confirm(Confirming("clearance-1", "l-2")), Confirmed)
+    arrive(payment("p-2", paid_at=day(8)))
+    assert rows(database, "SELECT placement_id FROM recall ORDER BY 1") == [("l-1",), ("l-2",)]
 
 
 def codes(given: Given) -> list[str]:

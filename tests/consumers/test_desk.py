@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from consumers.console import EXIT_UNAVAILABLE, EXIT_USAGE, EXIT_WRONG
 from consumers.main import main
+from consumers.terminal import EXIT_UNAVAILABLE, EXIT_USAGE, EXIT_WRONG
 from domain.recall import recall_id_of
 from infra.embedded import free_ports
 from infra.postgres.database import Database

@@ -14,6 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from consumers.dispatch import Dispatch
+from consumers.lane import LaneWorker
+from consumers.lanes import Lanes
 from domain.recall import recall_id_of
 from infra import logs
 from infra.embedded.kafka import EmbeddedKafka
@@ -22,6 +24,7 @@ from infra.kafka.errors import BrokerUnavailableError
 from infra.kafka.publisher import Publisher
 from infra.metrics import Metrics
 from infra.postgres.database import Database
+from infra.postgres.deliveries import Deliveries
 from infra.postgres.outbox import Outbox
 from infra.wire.kinds import QUARANTINE, RECALLS
 from tests import inbound
@@ -72,12 +75,18 @@ def dispatcher(database: Database, publisher: Publisher, *, poll_seconds: float 
         database=database,
         outbox=Outbox(database),
         publisher=publisher,
+        lanes=Lanes(dict, no_lane, keep_lanes=Deliveries(database).keep_lanes),
         batch_max=500,
         poll_seconds=poll_seconds,
         now=lambda: day(9),
         metrics=Metrics(),
         log=logs.configure(role="test", level="CRITICAL"),
     )
+
+
+def no_lane(*_: object) -> LaneWorker:
+    """No agency here has a lane."""
+    raise AssertionError
 
 
 def test_a_placements_messages_leave_in_their_order_and_are_marked(
@@ -113,6 +122,22 @@ def test_what_was_sent_and_not_marked_is_sent_again_as_it_was(
     first, again = recalls.read(2)
     assert (first.key, first.value, first.headers) == (again.key, again.value, again.headers)
     assert json.loads(first.value)["id"] == recall_id_of(ACCOUNT, "l-1")
+
+
+def test_a_recall_that_is_sent_again_is_no_latency(
+    arrive: Arrive, database: Database, publisher: Publisher, recalls: Log
+) -> None:
+    """It would tell of the hours for which nobody answered, and not of us."""
+    arrive(referral(), placement(), payment())
+    dispatch = dispatcher(database, publisher)
+    dispatch.step()
+    with database.transaction() as connection:
+        connection.execute(sa.text("UPDATE outbox SET sent_at = NULL, again = 'overdue'"))
+
+    assert dispatch.step() == 1
+    labels = {"stage": "sent", "agency": "agency-1", "cause": "paid_after_placement"}
+    counted = dispatch._metrics.registry.get_sample_value("guard_recall_latency_seconds_count", labels)
+    assert counted == 1
 
 
 def test_the_rest_of_a_placement_waits_for_its_oldest(arrive: Arrive, database: Database) -> None:

@@ -15,8 +15,9 @@ from kafka import KafkaAdminClient, TopicPartition
 from pydantic import SecretStr
 
 from consumers.checks import Finding, State
-from consumers.compose import House, utc_now
+from consumers.compose import House
 from consumers.doctor import TOPIC_PARTITIONS, Doctor, in_words, masked
+from consumers.parts import utc_now
 from domain.events import RawRecord
 from infra import logs
 from infra.embedded import free_ports
@@ -116,6 +117,8 @@ class TestEverythingThere:
         assert found["policy"] == Finding("policy", State.OK, "version built-in, the defaults")
         assert found["quarantine"] == Finding("quarantine", State.OK, "empty")
         assert found["outbox"] == Finding("outbox", State.OK, "empty")
+        assert found["agencies file"].words == "no file: all are reached by Kafka"
+        assert found["agencies"] == Finding("agencies", State.OK, "none is away; 0 messages wait")
 
     def test_a_registered_stream_is_read_and_its_lag_told(
         self, settings: Settings, cluster: Cluster, database: Database, broker: str
@@ -280,6 +283,18 @@ class TestTrouble:
 
         assert found["policy"].state is State.FAIL
         assert "debt.tolerance" in found["policy"].words
+
+    def test_a_file_of_agencies_that_is_at_fault_is_named(self, settings: Settings, tmp_path: Path) -> None:
+        """The agency and the key; a right one is counted."""
+        file = tmp_path / "agencies.toml"
+        file.write_text("[agency.north]\ncolour = 1\n")
+        wrong = examined(settings.model_copy(update={"agencies_file": file}))["agencies file"]
+        file.write_text("[agency.north]\n")
+        right = examined(settings.model_copy(update={"agencies_file": file}))["agencies file"]
+
+        assert (wrong.state, right.state) == (State.FAIL, State.OK)
+        assert "agency.north.colour" in wrong.words
+        assert right.words == f"1 in {file}"
 
 
 class TestSecrets:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import psycopg2
@@ -12,11 +12,13 @@ import pytest
 import sqlalchemy as sa
 from kafka import TopicPartition
 
-from consumers.compose import CODEC
 from consumers.ingest import Ingest, Limits
+from consumers.parts import CODEC
+from consumers.producers import Heard
 from consumers.watchdog import Watchdog
 from domain.policy import Policy
 from domain.recall import recall_id_of
+from domain.streams import Seen
 from infra import logs
 from infra.embedded.kafka import EmbeddedKafka
 from infra.kafka.cluster import Cluster
@@ -25,6 +27,7 @@ from infra.kafka.source import Place, Source
 from infra.metrics import Metrics
 from infra.postgres.database import Database
 from infra.postgres.ledger import Ledger
+from infra.postgres.producers import Producers
 from infra.postgres.streams import Registered, Streams
 from infra.wire.kinds import INBOUND_TOPICS, NOTICES, PAYMENTS, REFERRALS
 from tests import inbound
@@ -88,9 +91,10 @@ def ingest_of(source: Source, cluster: Cluster, database: Database, policy: Poli
         topics=INBOUND_TOPICS,
         streams=Streams(database),
         ledger=Ledger(database, CODEC, cluster.cluster_id()),
-        policy=policy,
+        rules=lambda: policy,
         limits=Limits(bad_run_max=3, bad_share_max_percent=100),
         now=lambda: day(9),
+        heard=Heard(Producers(database)),
         watchdog=Watchdog(check_seconds=0.2, stalled_seconds=60, log=log),
         metrics=Metrics(),
         log=log,
@@ -142,6 +146,32 @@ class TestReading:
 
         assert rows(database, "SELECT event_id FROM ledger WHERE kind = 2 ORDER BY 1") == [("p-1",), ("p-2",)]
         assert rows(database, "SELECT count(*) FROM outbox") == [(2,)]
+
+
+class TestShowing:
+    """What a worker shows of the streams."""
+
+    def test_how_long_a_topic_waits_is_shown_and_who_was_heard_is_kept(
+        self, start: Start, broker: str, cluster: Cluster, database: Database
+    ) -> None:
+        """0 once all is read; the record's own time of who sent it is written down, and outlives the worker."""
+        ingest = start()
+        inbound.publish(broker, payment())
+
+        def turned_and_heard() -> bool:
+            ingest._turn(threading.Event())
+            return rows(database, "SELECT topic, source FROM producer") == [(PAYMENTS, "test")]
+
+        assert inbound.until(turned_and_heard)
+        read_to_the_end(ingest, cluster=cluster, database=database)
+        ingest._watchdog.look_soon()
+        ingest._turn(threading.Event())
+
+        shown = {topic: ingest._metrics.registry.get_sample_value("guard_stream_lag_seconds", {"topic": topic})
+                 for topic in INBOUND_TOPICS}  # fmt: skip
+        assert shown == dict.fromkeys(INBOUND_TOPICS, 0.0)
+        heard = "SELECT count(*) FROM producer p JOIN ledger l ON l.received_at = p.last_at"
+        assert rows(database, heard) == [(1,)]
 
 
 class TestSharing:
@@ -290,6 +320,37 @@ class TestStops:
 
         assert stopped(database) == {NOTICES: ("PARTITIONS_CHANGED", "it had 2 partitions, now 3")}
 
+    def test_a_log_that_was_cut_short_stops(
+        self, start: Start, broker: str, cluster: Cluster, database: Database
+    ) -> None:
+        """The cluster lost what we have read: what it takes next would have offsets that we think we know."""
+        ingest = start()
+        read_to_the_end(ingest, cluster=cluster, database=database)
+        end = positions(database)[PAYMENTS, 0]
+        with database.transaction() as connection:
+            lost = "UPDATE stream_position SET position = position + 3 WHERE topic = :topic AND partition = 0"
+            connection.execute(sa.text(lost), {"topic": PAYMENTS})
+
+        run(ingest, until=lambda: stopped(database) != {})
+
+        detail = f"partition 0 ends at {end}, but was read up to {end + 3}"
+        assert stopped(database) == {PAYMENTS: ("LOG_TRUNCATED", detail)}
+
+    def test_a_leader_that_was_left_behind_stops_nothing(
+        self, start: Start, broker: str, cluster: Cluster, database: Database
+    ) -> None:
+        """It does not know that it leads no more, and its log ends before what was read from the next one."""
+        ingest = start()
+        read_to_the_end(ingest, cluster=cluster, database=database)
+        with contextlib.closing(LeftBehind(broker)) as old:
+            inbound.publish(broker, payment("p-1"), partition=0)
+            read_to_the_end(ingest, cluster=cluster, database=database)
+            ingest._cluster = old
+
+            run(ingest, until=lambda: old.looks > 4)
+
+        assert stopped(database) == {}
+
     def test_too_many_bad_events_stop_their_stream_and_no_other(
         self, start: Start, broker: str, cluster: Cluster, database: Database
     ) -> None:
@@ -313,6 +374,20 @@ class TestStops:
 
 
 # --- Running a worker ---
+
+
+class LeftBehind(Cluster):
+    """The cluster as seen through leaders that stood still when this began to look."""
+
+    def __init__(self, broker: str) -> None:
+        super().__init__(Connection(broker), client_id="tests")
+        self.looks = 0
+        self._stood_at = super().look(INBOUND_TOPICS)
+
+    def look(self, topics: Sequence[str]) -> dict[str, Seen | None]:
+        """What they say, now as then."""
+        self.looks += 1
+        return {topic: self._stood_at[topic] for topic in topics}
 
 
 def read_to_the_end(*workers: Ingest, cluster: Cluster, database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.main import main
+from consumers.main import _of_the_system, main
 from infra.embedded import free_ports
 from tests.parts import Parts
 
@@ -44,6 +45,45 @@ def test_a_role_without_its_servers_says_which_setting_is_missing(
     assert capsys.readouterr().err == (
         "handoff-guard: GUARD_DATABASE_URL is not set; `handoff-guard up` starts an embedded one\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [
+        (FileExistsError(17, "File exists", "a.zip"), "a.zip: is there already; name a new one"),
+        (PermissionError(13, "Permission denied", b"a.zip"), "a.zip: Permission denied"),
+        (OSError("no room"), "no room"),
+    ],
+)
+def test_what_the_system_refuses_names_the_file(why: OSError, words: str) -> None:
+    """In words that say what to do, without a number or a list of errors."""
+    assert _of_the_system(why) == words
+
+
+def test_an_agency_that_the_file_does_not_name_is_not_checked(
+    set_to: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """2: a name that was mistyped is no agency that is reached by Kafka."""
+    file = tmp_path / "agencies.toml"
+    file.write_text('[agency.north]\nname = "North"\n')
+    set_to.setenv("GUARD_AGENCIES_FILE", str(file))
+
+    assert main(["agency-check", "nosuch"]) == 2
+    assert "nosuch is not in the file of agencies: add [agency.nosuch]" in capsys.readouterr().err
+
+
+def test_a_simulated_agency_names_the_certificate_that_is_missing(
+    set_to: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """2, before it listens."""
+    set_to.setenv("NORTH_SECRET", "a secret of a test")
+    nowhere = str(tmp_path / "no.pem")
+    arguments = ["--webhook", "127.0.0.1:8443", "--secret", "env:NORTH_SECRET", "--data", str(tmp_path / "data")]
+    arguments += ["--guard-url", "https://127.0.0.1:1", "--callback-secret", "env:NORTH_SECRET"]
+
+    status = main(["agency-simulator", "north", *arguments, "--tls-cert", nowhere, "--tls-key", nowhere])
+
+    assert (status, f"{nowhere} is no file" in capsys.readouterr().err) == (2, True)
 
 
 def test_an_unknown_setting_or_a_wrong_file_is_a_mistake_of_use(
@@ -92,7 +132,8 @@ def test_a_sweep_that_finds_nothing_is_a_success(
     set_to.setenv("GUARD_DATABASE_URL", database_url)
 
     assert main(["sweep", "--once"]) == 0
-    assert capsys.readouterr().out == '{"repaired": 0, "overdue": 0, "forgotten": 0}\n'
+    nothing = {"repaired": 0, "overdue": 0, "forgotten": 0, "escalated": 0, "resent": 0, "breaches": 0}
+    assert json.loads(capsys.readouterr().out) == nothing
 
 
 def test_no_command_is_a_mistake_of_use() -> None:

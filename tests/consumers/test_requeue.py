@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from consumers.compose import CODEC
+from consumers.parts import CODEC
 from consumers.requeue import CONFLICT_DETAIL, Report, Requeue
 from consumers.set_aside import DETAIL, REASON
 from domain.events import RawRecord
@@ -40,7 +40,7 @@ def requeue(database: Database, quarantine: Quarantine) -> Requeue:
     return Requeue(
         ledger=Ledger(database, CODEC, ""),
         quarantine=quarantine,
-        policy=LENIENT,
+        rules=lambda: LENIENT,
         now=lambda: NOW,
         log=logs.configure(role="test", level="ERROR"),
     )
@@ -270,7 +270,7 @@ def set_aside(database: Database, *records: RawRecord, accounts: Sequence[str] =
         Quarantined(raw, "OUR_FAULT", "a fault of ours", tuple(accounts) or (account_of(raw),)) for raw in records
     ]
     with Ledger(database, CODEC, "").batch() as batch:
-        return batch.save(Outcome(quarantined=quarantined))
+        return batch.save(Outcome(quarantined=quarantined)).quarantined
 
 
 def account_of(raw: RawRecord) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 
 from consumers.ingest import Ingest, TooManyBadEventsError
 from domain.events import RawRecord
-from domain.policy import Policy
+from domain.policy import Policy, RecallRules
 from infra.kafka.source import Place, Polled
 from infra.postgres.database import Database
 from tests.builders import LENIENT, day
@@ -55,7 +56,8 @@ def test_an_event_that_the_database_refuses_is_set_aside_alone(database: Databas
 
 def test_code_that_fails_on_everything_stops_the_stream(database: Database) -> None:
     """A bad deploy is seen by its run of bad events: what is not yet set aside is left to be read again."""
-    broken = worker(database, cast("Policy", None), day(9))
+    without_debt_rules = SimpleNamespace(speakers={}, recall=RecallRules())
+    broken = worker(database, cast("Policy", without_debt_rules), day(9))
     begin_at(database, broken, REFERRALS, 0)
     records = [at(number, placement(account_id=f"a-{number}")) for number in range(150)]
 

@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from consumers.compose import CODEC
-from consumers.story import Line, NextStep, Story, tell_story
+from consumers.parts import CODEC
+from consumers.story import Line, NextStep, Step, Story, tell_story
 from consumers.story_report import story_as_json, story_in_words
 from domain.account import from_events
+from domain.agency import Agency
 from domain.events import ContactMade, DebtWithdrawn, DisputeOutcome, Event, RawRecord, RecallRejected, Recorded
 from domain.policy import DebtRules
 from domain.recall import RecallRequested, Said, after, decide, recall_id_of
@@ -95,7 +96,12 @@ def row(recall: RecallRequested, *, sent: bool) -> Recall:
         acknowledged_at=None,
         rejected_at=None,
         overdue_at=None,
+        state="sent" if sent else "requested",
     )
+
+
+def _no_recall() -> Recall:
+    raise AssertionError("it is recalled")
 
 
 def story(*events: Event | Recorded, now: datetime = NOW, sent: bool = True) -> Story:
@@ -120,7 +126,7 @@ class TestVerdict:
                     True,
                     (
                         "Yes: debt d-1 is paid and agency-1 still has it;"
-                        " next is agency-1: acknowledge the recall, by 06 Nov 2026 10:00."
+                        " next is agency-1: acknowledge the recall, by 06 Nov 2026 10:00:00."
                     ),
                 ),
             ),
@@ -150,7 +156,7 @@ class TestVerdict:
                     True,
                     (
                         "Yes: debt d-1 is paid and agency-1 still has it;"
-                        " next is agency-1: acknowledge the recall, by 06 Nov 2026 10:00."
+                        " next is agency-1: acknowledge the recall, by 06 Nov 2026 10:00:00."
                     ),
                 ),
             ),
@@ -190,29 +196,55 @@ class TestNextStep:
     @pytest.mark.parametrize(
         ("told", "expected"),
         [
-            (story(referred(), opened()), NextStep("agency-1", "collect what is owed")),
-            (story(referred(), opened(), disputed()), NextStep("the creditor", "decide the dispute")),
+            (story(referred(), opened()), NextStep("agency-1", "collect what is owed", Step.COLLECT)),
+            (
+                story(referred(), opened(), disputed()),
+                NextStep("the creditor", "decide the dispute", Step.DECIDE_DISPUTE),
+            ),
             (
                 story(*PAID_AND_PLACED, sent=False),
-                NextStep("the guard", "send the recall: `handoff-guard dispatch` does", day(4, 10)),
+                NextStep(
+                    "the guard", "send the recall: `handoff-guard dispatch` does", Step.SEND_RECALL, day(4, 10)
+                ),
             ),
-            (story(*PAID_AND_PLACED), NextStep("agency-1", "acknowledge the recall", day(4, 10))),
+            (story(*PAID_AND_PLACED), NextStep("agency-1", "acknowledge the recall", Step.ACKNOWLEDGE, day(4, 10))),
             (
                 story(*PAID_AND_PLACED, now=day(4, 11)),
-                NextStep("the creditor", "call agency-1, which has not answered the recall", day(4, 10)),
+                NextStep(
+                    "the creditor", "call agency-1, which has not answered the recall", Step.CALL_AGENCY, day(4, 10)
+                ),
+            ),
+            (
+                story(*PAID_AND_PLACED, sent=False, now=day(4, 11)),
+                NextStep(
+                    "the creditor", "call agency-1, which the recall has not reached", Step.CALL_AGENCY, day(4, 10)
+                ),
             ),
             (
                 story(*PAID_AND_PLACED, OBJECTED),
-                NextStep("the creditor", "answer the objection of agency-1", day(4, 10)),
+                NextStep("the creditor", "answer the objection of agency-1", Step.ANSWER_OBJECTION),
             ),
-            (story(*PAID_AND_PLACED, OBJECTED, acknowledged()), NextStep("nobody", "it is over")),
-            (story(*PAID_AND_PLACED, acknowledged()), NextStep("nobody", "it is over")),
-            (story(referred(), opened(), closed()), NextStep("nobody", "it is over")),
+            (story(*PAID_AND_PLACED, OBJECTED, acknowledged()), NextStep("nobody", "it is over", Step.NOTHING)),
+            (story(*PAID_AND_PLACED, acknowledged()), NextStep("nobody", "it is over", Step.NOTHING)),
+            (story(referred(), opened(), closed()), NextStep("nobody", "it is over", Step.NOTHING)),
         ],
     )
     def test_is_the_first_that_applies(self, told: Story, expected: NextStep) -> None:
         """A recall is sent, acknowledged, objected to or overdue; else the placement goes its way."""
         assert [placement.next_step for placement in told.placements] == [expected]
+
+    @pytest.mark.parametrize("sent_at", [None, day(4, 10)])
+    def test_an_escalated_recall_is_the_creditors(self, sent_at: datetime | None) -> None:
+        """Also where it was never delivered; the agency's entry says whom to call."""
+        told = history(*PAID_AND_PLACED)
+        escalated = replace(told.recalls[0], sent_at=sent_at, escalated_at=day(4))
+        agencies = {"agency-1": Agency("agency-1", name="North", escalation_contact="Ivan, +7 495")}
+
+        one = tell_story(replace(told, recalls=(escalated,)), LENIENT, NOW, agencies=agencies)
+
+        step = one.placements[0].next_step
+        assert (step.actor, step.what.partition(",")[0]) == ("the creditor", "call agency-1 (Ivan")
+        assert "(Ivan, +7 495), which" in step.what
 
     def test_a_recall_that_was_never_made_is_the_guards_to_make(self) -> None:
         """Where a stricter policy now wants a recall that nobody made, the sweep does."""
@@ -221,7 +253,9 @@ class TestNextStep:
 
         (one,) = tell_story(lenient, stricter, NOW).placements
 
-        assert one.next_step == NextStep("the guard", "recall it: `handoff-guard sweep --once` does", NOW)
+        assert one.next_step == NextStep(
+            "the guard", "recall it: `handoff-guard sweep --once` does", Step.RECALL, NOW
+        )
 
 
 class TestLines:
@@ -236,7 +270,7 @@ class TestLines:
             Line(
                 day(5),
                 "billing.payment.settled.v1",
-                "100.00 RUB paid, payment p-1 (dated 06 Nov 2026 09:00, arrived 08 Nov 2026 09:00)",
+                "100.00 RUB paid, payment p-1 (dated 06 Nov 2026 09:00:00, arrived 08 Nov 2026 09:00:00)",
                 day(6),
                 "test",
                 said.id,
@@ -260,6 +294,76 @@ class TestLines:
         before = replace(CONTACTED, contacted_at=day(3, 10))
 
         assert "after it was told to stop" not in str(story(*PAID_AND_PLACED, before).lines)
+
+    def test_a_contact_of_another_agency_has_no_effect(self) -> None:
+        """Nor has an answer to a recall that is none: the story says so."""
+        other = replace(CONTACTED, agency_id="agency-2")
+
+        words = [line.words for line in story(*PAID_AND_PLACED, other).lines][-1]
+
+        assert "after it was told to stop" not in words
+        assert "which has no effect" in words
+
+    def test_a_contact_under_way_is_no_breach(self) -> None:
+        """Within the policy's grace after the recall was sent, and at its end."""
+        told = story(*PAID_AND_PLACED)
+        sent_at = next(one.recall.sent_at for one in told.placements if one.recall is not None)
+        assert sent_at is not None
+        under_way = replace(CONTACTED, contacted_at=sent_at + LENIENT.recall.contact_grace)
+        after = replace(under_way, contacted_at=under_way.contacted_at + timedelta(seconds=1))
+
+        stops = ["told to stop" in str(story(*PAID_AND_PLACED, one).lines) for one in (under_way, after)]
+
+        assert stops == [False, True]
+
+    def test_what_followed_a_recall_that_nobody_answered_is_told(self) -> None:
+        """Overdue, sent again, escalated, taken over: each a line; and the next step is whoever has it."""
+        recall = replace(
+            story(*PAID_AND_PLACED).placements[0].recall or _no_recall(),
+            overdue_at=day(5),
+            escalated_at=day(6),
+            taken_over_at=day(7),
+            taken_over_by="M. Petrova",
+            taken_over_reason="they call back",
+        )
+        again = Published("guard.recalls", b"{}", recall.recall_id, day(5, 10), "overdue")
+        known = replace(history(*PAID_AND_PLACED), recalls=(recall,), published=(again,))
+
+        told = tell_story(known, LENIENT, NOW)
+
+        kinds = [line.kind for line in told.lines if line.kind.startswith("recall.")]
+        assert kinds == ["recall.sent", "recall.overdue", "recall.resent", "recall.escalated", "recall.taken_over"]
+        assert told.lines[-1].words == "M. Petrova took the recall of placement l-1 over: they call back"
+        assert told.placements[0].next_step == NextStep(
+            "the creditor", "finish the recall, which M. Petrova took over", Step.FINISH_RECALL
+        )
+
+    def test_a_recall_is_sent_before_it_is_acknowledged(self) -> None:
+        """Its attempt began before; and where none is kept, the cause stands before its effect."""
+        told = history(*PAID_AND_PLACED, recorded(acknowledged(), day(4) + timedelta(milliseconds=667)))
+        recall = replace(told.recalls[0], sent_at=day(4) + timedelta(milliseconds=679))
+        first = Published("guard.recalls", b"{}", recall.recall_id, recall.sent_at)
+        began_at = day(4) + timedelta(milliseconds=600)
+
+        orders = [
+            [(line.kind, line.at) for line in tell_story(one, LENIENT, NOW).lines][-2:]
+            for one in (
+                replace(told, recalls=(recall,), published=(replace(first, began_at=began_at),)),
+                replace(told, recalls=(recall,), published=(first,)),
+            )
+        ]
+
+        answered = ("agency.recall.acknowledged.v1", day(4) + timedelta(milliseconds=667))
+        assert orders == [[("recall.sent", began_at), answered], [("recall.sent", recall.sent_at), answered]]
+
+    def test_what_is_of_one_instant_is_told_as_it_follows(self) -> None:
+        """A debt is referred before it is placed, whichever of the two is kept first."""
+        told = story(recorded(opened(), day(1)), recorded(referred(), day(1)))
+
+        assert [line.kind for line in told.lines] == [
+            "collections.debt.referred.v1",
+            "collections.placement.opened.v1",
+        ]
 
     def test_what_was_given_up_is_told(self) -> None:
         """A dropped event is part of the story, and by whom it was dropped."""
@@ -388,27 +492,30 @@ VALUES ('billing.payments', 'c', 't', clock_timestamp(), 'TOPIC_REMADE')"""
 PLAIN_WORDS = """\
 Is a paid debt of this customer with a collector?
 Yes: debt d-1 is paid and agency-1 still has it; next is the creditor: call agency-1, which has not answered the \
-recall, by 06 Nov 2026 15:00.
+recall, by 06 Nov 2026 15:00:00.
+
+Times are in UTC.
 
 What happened on account a-1, oldest first:
-  02 Nov 2026 09:00  debt d-1 of 100.00 RUB referred to agency-1, as of 02 Nov 2026 09:00, due on 2026-10-03
-  05 Nov 2026 09:00  100.00 RUB of debt d-1 placed with agency-1, placement l-1, without asking the guard
-  05 Nov 2026 12:00  40.00 RUB paid, payment p-0
-  05 Nov 2026 12:00  agency-1 told that 60.00 RUB is owed, placement l-1
-  06 Nov 2026 09:00  60.00 RUB paid, payment p-1 (arrived 06 Nov 2026 14:00)
-  06 Nov 2026 14:00  recall of placement l-1 from agency-1: DEBT_SETTLED (paid_after_placement), because 60.00 RUB \
-paid, payment p-1; 0.00 RUB owed; to be acknowledged by 06 Nov 2026 15:00
-  06 Nov 2026 15:00  recall of placement l-1 sent to agency-1
-  07 Nov 2026 09:00  the agency contacted the customer, placement l-1, after it was told to stop
+  02 Nov 2026 09:00:00  debt d-1 of 100.00 RUB referred to agency-1, as of 02 Nov 2026 09:00:00, due on 2026-10-03
+  05 Nov 2026 09:00:00  100.00 RUB of debt d-1 placed with agency-1, placement l-1, without asking the guard
+  05 Nov 2026 12:00:00  40.00 RUB paid, payment p-0
+  05 Nov 2026 12:00:00  agency-1 told that 60.00 RUB is owed, placement l-1
+  06 Nov 2026 09:00:00  60.00 RUB paid, payment p-1 (arrived 06 Nov 2026 14:00:00)
+  06 Nov 2026 14:00:00  recall of placement l-1 from agency-1: DEBT_SETTLED (paid_after_placement), because \
+60.00 RUB paid, payment p-1; 0.00 RUB owed; to be acknowledged by 06 Nov 2026 15:00:00
+  06 Nov 2026 15:00:00  recall of placement l-1 sent to agency-1
+  07 Nov 2026 09:00:00  the agency contacted the customer, placement l-1, after it was told to stop
 
-How it stands on 07 Nov 2026 09:00, with all that was acknowledged before:
-  debt d-1: 0.00 RUB of 100.00 RUB owed, settled on 06 Nov 2026 09:00 by 60.00 RUB paid, payment p-1
+How it stands on 07 Nov 2026 09:00:00, with all that was acknowledged before:
+  debt d-1: 0.00 RUB of 100.00 RUB owed, settled on 06 Nov 2026 09:00:00 by 60.00 RUB paid, payment p-1
     a clearance now: refuse
-      ALREADY_PLACED: An agency has this debt. (l-1 with agency-1)
+      ALREADY_PLACED: An agency has this debt. (placement l-1 with agency-1 since 05 Nov 2026 09:00; \
+recalled, and not acknowledged)
       DEBT_SETTLED: Nothing is owed on this debt. (paid 40.00 RUB on 05 Nov 2026 12:00, \
-payment p-0; paid 60.00 RUB on 06 Nov 2026 09:00, payment p-1)
+payment p-0; paid 60.00 RUB on 06 Nov 2026 09:00, payment p-1; 0.00 RUB of 100.00 RUB is owed)
   placement l-1 of debt d-1 with agency-1: open
-    next: the creditor: call agency-1, which has not answered the recall, by 06 Nov 2026 15:00
+    next: the creditor: call agency-1, which has not answered the recall, by 06 Nov 2026 15:00:00
 """.splitlines()
 
 DEBT_AS_DATA = {
@@ -425,12 +532,15 @@ DEBT_AS_DATA = {
             {
                 "code": "ALREADY_PLACED",
                 "message": "An agency has this debt.",
-                "evidence": ["l-1 with agency-1"],
+                "evidence": ["placement l-1 with agency-1 since 05 Nov 2026 09:00; recalled, and not acknowledged"],
             },
             {
                 "code": "DEBT_SETTLED",
                 "message": "Nothing is owed on this debt.",
-                "evidence": ["paid 100.00 RUB on 06 Nov 2026 09:00, payment p-1"],
+                "evidence": [
+                    "paid 100.00 RUB on 06 Nov 2026 09:00, payment p-1",
+                    "0.00 RUB of 100.00 RUB is owed",
+                ],
             },
         ],
     },

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from consumers.compose import CODEC
-from consumers.sweep import Found, Sweep
+from consumers.parts import CODEC
+from consumers.sweep import SESSIONS_FOR, Found, Sweep
+from domain.access import Scope
 from domain.events import RawRecord
 from domain.policy import DebtRules, Policy, RecallReason, RecallRules
 from domain.recall import recall_id_of
@@ -17,10 +18,11 @@ from infra import logs
 from infra.metrics import Metrics
 from infra.postgres.database import Database
 from infra.postgres.ledger import Ledger
-from infra.postgres.quarantine import Quarantine
+from infra.postgres.sessions import Sessions
 from infra.postgres.upkeep import Upkeep
 from tests.builders import ACCOUNT, LENIENT, day
 from tests.conftest import Arrive
+from tests.deadlines import clocks
 from tests.records import payment, placement, record, referral
 
 pytestmark = pytest.mark.parts
@@ -31,18 +33,37 @@ KEPT_FOR = timedelta(days=30)
 
 def sweeper(database: Database, *, now: datetime | None = None, policy: Policy = LENIENT) -> Sweep:
     """A sweeper of day 9; the ledger is kept for 30 days, the outbox for 60."""
+    metrics = Metrics()
     return Sweep(
         ledger=Ledger(database, CODEC, ""),
         upkeep=Upkeep(database),
-        quarantine=Quarantine(database),
-        policy=policy,
+        deadlines=clocks(database, now or day(9), policy, metrics),
+        rules=lambda: policy,
         every_seconds=1,
         ledger_for=KEPT_FOR,
         outbox_for=2 * KEPT_FOR,
+        sessions=sessions(database),
         now=lambda: now or day(9),
-        metrics=Metrics(),
+        metrics=metrics,
         log=logs.configure(role="test", level="CRITICAL"),
     )
+
+
+def sessions(database: Database) -> Sessions:
+    """The console's sessions."""
+    return Sessions(database, lasts=timedelta(hours=12), idle=timedelta(hours=1))
+
+
+def test_sessions_that_are_long_over_are_forgotten(database: Database) -> None:
+    """Those that ended thirty days ago, by themselves or by their holder; not those of yesterday."""
+    held = sessions(database)
+    for at in (day(9) - SESSIONS_FOR - timedelta(days=1), day(8), day(9)):
+        held.open(name="tests", signed_by="key:k", key_id=None, scopes=[Scope.READ], now=at)
+
+    forgotten = sweeper(database).step().forgotten
+
+    assert forgotten == 1
+    assert rows(database, "SELECT created_at FROM console_session ORDER BY 1") == [(day(8),), (day(9),)]
 
 
 def test_after_ordinary_work_there_is_nothing(arrive: Arrive, database: Database) -> None:
@@ -54,7 +75,6 @@ def test_after_ordinary_work_there_is_nothing(arrive: Arrive, database: Database
 
     assert sweep.step() == NOTHING
     assert sweep._metrics.registry.get_sample_value("guard_sweep_found_total") == 0
-    assert sweep._metrics.registry.get_sample_value("guard_quarantined_events") == 1
 
 
 def test_a_recall_that_is_missing_is_made_once_and_counted(arrive: Arrive, database: Database) -> None:
@@ -110,10 +130,11 @@ def test_a_deadline_that_passed_is_counted_once_until_it_is_answered(arrive: Arr
 
 
 def test_only_what_proves_nothing_is_forgotten(arrive: Arrive, database: Database) -> None:
-    """Old money of an account that no agency ever had, and records sent long ago; never a fact of a case."""
-    arrive(referral(), placement(), payment())
+    """Old money of an account that no agency ever had, and records sent long ago; no fact of a case, no recall."""
+    arrive(referral(), placement(), payment(amount=1), payment("p-2"))
     arrive(payment("p-old", account_id="a-2"), payment("p-new", account_id="a-2", paid_at=day(30)))
-    arrive(referral(account_id="a-3"), placement("l-3", account_id="a-3"), payment(account_id="a-3"))
+    arrive(referral(account_id="a-3"), placement("l-3", account_id="a-3"), payment(account_id="a-3", amount=1))
+    arrive(payment("p-2", account_id="a-3"))
     with database.transaction() as connection:
         sent = sa.text("UPDATE outbox SET sent_at = :at WHERE account_id = :account_id")
         connection.execute(sent, [{"at": day(4), "account_id": ACCOUNT}, {"at": day(30), "account_id": "a-3"}])
@@ -123,10 +144,14 @@ def test_only_what_proves_nothing_is_forgotten(arrive: Arrive, database: Databas
 
     assert (after_a_month.forgotten, after_two.forgotten) == (1, 2)
     assert rows(database, "SELECT account_id, count(*) FROM ledger GROUP BY 1 ORDER BY 1") == [
-        (ACCOUNT, 3),
-        ("a-3", 3),
+        (ACCOUNT, 4),
+        ("a-3", 4),
     ]
-    assert rows(database, "SELECT account_id FROM outbox") == [("a-3",)]
+    assert rows(database, "SELECT DISTINCT account_id, recall_id IS NULL FROM outbox ORDER BY 1, 2") == [
+        (ACCOUNT, False),
+        ("a-3", False),
+        ("a-3", True),
+    ]
 
 
 def acknowledged(account_id: str, placement_id: str) -> RawRecord:

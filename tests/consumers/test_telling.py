@@ -19,6 +19,7 @@ from domain.events import (
     NoticeKind,
     PaymentFailed,
     PlacementAccepted,
+    RecallOrdered,
     RecallRejected,
 )
 from tests.builders import (
@@ -52,12 +53,12 @@ ROWS: list[tuple[Event, str]] = [
     (PaymentFailed(ACCOUNT, "p-1", FREE_TEXT), "payment p-1 failed"),
     (replace(returned(), reason=FREE_TEXT), "payment p-1 was returned"),
     (credited(), "100.00 RUB credited as write_off, credit c-1"),
-    (referred(), "debt d-1 of 100.00 RUB referred, as of 02 Nov 2026 09:00, due on 2026-10-03"),
+    (referred(), "debt d-1 of 100.00 RUB referred, as of 02 Nov 2026 09:00:00, due on 2026-10-03"),
     (
         replace(referred(principal=60_00, fee=40_00), agency_id="agency-1"),
         (
             "debt d-1 of 100.00 RUB (principal 60.00 RUB, fee 40.00 RUB) referred to agency-1,"
-            " as of 02 Nov 2026 09:00, due on 2026-10-03"
+            " as of 02 Nov 2026 09:00:00, due on 2026-10-03"
         ),
     ),
     (withdrawn(day(1)).event, "debt d-1 withdrawn by collections"),
@@ -73,6 +74,10 @@ ROWS: list[tuple[Event, str]] = [
     (
         RecallRejected(ACCOUNT, "x", "l-1", day(3), FREE_TEXT),
         "the agency objected to the recall of placement l-1",
+    ),
+    (
+        RecallOrdered(ACCOUNT, "l-1", FREE_TEXT, "the desk", day(5)),
+        f"the desk ordered the recall of placement l-1: {FREE_TEXT}",
     ),
     (notified(NoticeKind.DEBT_REMINDER, 1, notice_id="n-1"), "debt reminder n-1 delivered by sms"),
     (
@@ -97,7 +102,7 @@ ROWS: list[tuple[Event, str]] = [
 
 @pytest.mark.parametrize(("event", "words"), ROWS, ids=[words for _, words in ROWS])
 def test_an_event_in_words(event: Event, words: str) -> None:
-    """Each event is one clause of ids, amounts and dates, without anybody's own words."""
+    """Each event is one clause of ids, amounts and dates; an order's reason alone is in somebody's own words."""
     assert event_in_words(event, UTC) == words
 
 
@@ -110,14 +115,14 @@ def test_instants_are_in_the_creditors_time_zone() -> None:
     """Nine o'clock in London is noon in Moscow."""
     moscow = timezone(timedelta(hours=3))
 
-    assert "as of 02 Nov 2026 12:00" in event_in_words(referred(), moscow)
+    assert "as of 02 Nov 2026 12:00:00" in event_in_words(referred(), moscow)
 
 
 @pytest.mark.parametrize("event", [event for event, _ in ROWS], ids=[words for _, words in ROWS])
 def test_when_it_happened_is_the_events_own_date(event: Event) -> None:
     """What has a date of its own happened then; the date as of which a debt is stated is none."""
     own = {"initiated", "paid", "returned", "posted", "placed", "accepted", "closed", "acknowledged", "rejected"}
-    own |= {"contacted", "delivered", "failed", "opened", "agreed", "ended", "changed"}
+    own |= {"contacted", "delivered", "failed", "opened", "agreed", "ended", "changed", "ordered"}
     dates = [getattr(event, field.name) for field in fields(event) if field.name.removesuffix("_at") in own]
 
     assert happened_at(event) == next(iter(dates), None)

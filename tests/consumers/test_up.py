@@ -16,10 +16,11 @@ import psycopg2
 import pytest
 
 from consumers.compose import House
-from consumers.console import EXIT_UNAVAILABLE, EXIT_USAGE
 from consumers.roles import RoleRefusedError, Roles
 from consumers.telecom import Customer
+from consumers.terminal import EXIT_UNAVAILABLE, EXIT_USAGE
 from infra import logs
+from infra.embedded import free_ports
 from infra.settings import Settings
 from tests import parts as real_parts
 from tests.builders import day
@@ -153,7 +154,13 @@ def _up(folder: Path) -> Iterator[Running]:
 def _environment(folder: Path) -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith("GUARD_")}
     cache = {name: os.environ[name] for name in ("GUARD_CACHE_FOLDER",) if name in os.environ}
-    return {**ours, **cache, "GUARD_DATA_FOLDER": str(folder), "GUARD_INGEST_CHECK_SECONDS": "0.5"}
+    return {
+        **ours,
+        **cache,
+        "GUARD_DATA_FOLDER": str(folder),
+        "GUARD_INGEST_CHECK_SECONDS": "0.5",
+        "GUARD_API_PORT": str(free_ports(1)[0]),
+    }
 
 
 def _found(pattern: str, words: str) -> str:

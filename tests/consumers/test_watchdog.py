@@ -9,19 +9,10 @@ import pytest
 
 from consumers.watchdog import EXIT_STALLED, StalledError, Watchdog
 from infra import logs
+from tests.clocks import Clock
 
 PLACE = ("billing.payments", 0)
 OTHER = ("billing.payments", 1)
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.seconds = 1_000.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 @pytest.fixture

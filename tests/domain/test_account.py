@@ -200,13 +200,13 @@ def test_an_episode_keeps_the_latest_word_of_its_agency() -> None:
 
     episode = account(*events).placements["l-1"]
 
-    expected = (day(4), day(5), {"x-1": later}, day(8), {acknowledged().recall_id: day(7)})
+    expected = (day(4), {None: day(5)}, later, day(8), day(7))
     actual = (
         episode.accepted_at,
-        episode.contacted_at,
-        episode.rejected,
+        episode.contacted,
+        episode.rejection("x-1"),
         episode.closed_at,
-        episode.acknowledged,
+        episode.acknowledged_at(acknowledged().recall_id),
     )
     assert expected == actual
     assert account(*events) == account(*reversed(events))

@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 
 from domain.account import Account, apply, from_events
 from domain.allocation import balances
+from domain.episode import episodes
 from domain.events import (
+    AgencyEvent,
     Channel,
     ChannelsChosen,
     ContactMade,
@@ -46,6 +48,7 @@ from domain.events import (
     PlanEnded,
     ProtectionChanged,
     RecallAcknowledged,
+    RecallOrdered,
     RecallRejected,
     Recorded,
 )
@@ -127,7 +130,16 @@ def _ends() -> list[Event]:
             RecallRejected(ACCOUNT, recall_id, placement_id, day(6), "paid to us"),
             RecallRejected(ACCOUNT, recall_id, placement_id, day(6), "not ours"),
             ContactMade(ACCOUNT, placement_id, day(5), "call"),
+            RecallOrdered(ACCOUNT, placement_id, "a mistake", "the desk", day(5)),
+            RecallOrdered(ACCOUNT, placement_id, "another mistake", "the desk", day(6)),
         ]
+        for speaker in ("g-1", "g-2", "g-3"):
+            ends += [
+                PlacementAccepted(ACCOUNT, placement_id, day(4), speaker),
+                RecallAcknowledged(ACCOUNT, recall_id, placement_id, day(7), speaker),
+                RecallRejected(ACCOUNT, recall_id, placement_id, day(7), "paid to us", speaker),
+                ContactMade(ACCOUNT, placement_id, day(6), "call", speaker),
+            ]
     return ends
 
 
@@ -224,6 +236,7 @@ def wrong_placements(account: Account, policy: Policy) -> set[str]:
         stated_at = balance.terms.as_of if balance else opened.placed_at
         if (
             protected
+            or episode.ordered_by is not None
             or (balance is not None and balance.outstanding <= little)
             or (debt is not None and debt.withdrawn)
             or any(
@@ -295,12 +308,30 @@ def test_what_an_agency_is_told_at_the_end_is_owed(history: History) -> None:
     assert told_too_much == []
 
 
+@settings(max_examples=EXAMPLES // 3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(histories())
+def test_what_another_agency_says_has_no_effect_in_any_order(history: History) -> None:
+    """Without what agencies say that do not have the placement, each placement stands as it does with it."""
+    run = lived(history)
+
+    def is_heeded(one: Event) -> bool:
+        episode = run.account.placements[one.placement_id] if isinstance(one, AgencyEvent) else None
+        return episode is None or episode.heeds(one.agency_id if isinstance(one, AgencyEvent) else None)
+
+    heeded = from_events(ACCOUNT, [one for one in history.arrived if is_heeded(one.event)])
+
+    event(f"unheeded: {len(history.arrived) - sum(is_heeded(one.event) for one in history.arrived)}")
+    assert episodes(heeded, run.said) == episodes(run.account, run.said)
+
+
 def test_the_histories_hold_paid_placements() -> None:
     """A fair part of the drawn histories end with a paid placement, so that the promise above is put to it."""
     seen: Counter[str] = Counter()
 
+    # So many, since the library draws histories that are like each other, and its choice hangs on the constants of
+    # all code that is loaded: of 300 between 13 and 28 of 100 were paid, of 2,000 between 21 and 27.
     @seed(20261114)
-    @settings(max_examples=300, database=None, deadline=None)
+    @settings(max_examples=2_000, database=None, deadline=None)
     @given(histories())
     def count(history: History) -> None:
         run = lived(history)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from holidays import country_holidays
 
+from domain.calendar_days import Holidays
 from domain.events import Channel, Component
-from domain.policy import DebtRules, NoticeRules, Policy, RecallReason, RecallRules
-from infra.policy_file import PolicyError, parse_policy, read_policy
+from domain.policy import Days, DebtRules, NoticeRules, Policy, RecallReason, RecallRules
+from infra.policy_file import HOLIDAY_YEARS, PolicyError, parse_policy, read_policy
 
 CONTRACT = b"""
 version = "2026-11-01"
@@ -83,6 +85,7 @@ def test_every_key_is_read() -> None:
     days_since_last_reminder = 6
     placement_warning_days = 7
     price_change_days = 8
+    days = "working"
     channels = ["sms", "post"]
     [customer]
     protected_marks = ["deceased"]
@@ -109,10 +112,10 @@ def test_every_key_is_read() -> None:
             allocation=(Component.PENALTY, Component.FEE, Component.PRICE_CHANGE, Component.PRINCIPAL),
             only_charges_left_holds=False,
         ),
-        notices=NoticeRules(5, 6, 7, 8, frozenset({Channel.SMS, Channel.POST})),
+        notices=NoticeRules(5, 6, 7, 8, frozenset({Channel.SMS, Channel.POST}), Days.WORKING),
         protected_marks=frozenset({"deceased"}),
         timezone=ZoneInfo("Europe/Moscow"),
-        holidays="RU",
+        holidays=Holidays.of(country_holidays("RU", years=HOLIDAY_YEARS)),
         clearance_valid=timedelta(minutes=9),
         wait_for_streams=timedelta(milliseconds=10),
         # A paid debt always recalls, whatever the file lists.
@@ -156,6 +159,11 @@ def test_every_key_is_read() -> None:
         (b'[calendar]\ntimezone = "Moscow"', ["calendar.timezone:", "Europe/Moscow"]),
         (b'[calendar]\ntimezone = "../etc/passwd"', ["calendar.timezone:", "Europe/Moscow"]),
         (b'[calendar]\ntimezone = ""', ["calendar.timezone:", "Europe/Moscow"]),
+        (b'[notices]\ndays = "weekdays"', ["notices.days:", "'calendar' or 'working'"]),
+        (b'[calendar]\nholidays = "ru"', ["calendar.holidays:", "a country code", "like RU", "or empty"]),
+        (b'[calendar]\nholidays = "ECB"', ["calendar.holidays:", "a country code"]),
+        (b'[calendar]\nholidays = "HolidayBase"', ["calendar.holidays:", "a country code"]),
+        (b'[calendar]\nholidays = ["RU"]', ["calendar.holidays:", "valid string"]),
         (b"[clearance]\nvalid_minutes = 0", ["clearance.valid_minutes:", "greater than or equal to 1"]),
         (b"[clearance]\nwait_for_streams_ms = 60001", ["clearance.wait_for_streams_ms:", "less than or equal"]),
         (b'[recall]\non = ["PAID"]', ["recall.on", "DEBT_SETTLED"]),
@@ -183,6 +191,8 @@ def test_every_mistake_is_named(text: bytes, named: list[str]) -> None:
         b"[debt]\nlimitation_days = 100000",
         b"[clearance]\nvalid_minutes = 10080\nwait_for_streams_ms = 60000",
         b"[notices]\nchannels = []",
+        b'[notices]\ndays = "calendar"',
+        b'[calendar]\nholidays = "KZ"',
         b"[customer]\nprotected_marks = []",
         b"[recall]\non = []",
     ],
@@ -190,6 +200,34 @@ def test_every_mistake_is_named(text: bytes, named: list[str]) -> None:
 def test_what_is_within_bounds_is_read(text: bytes) -> None:
     """Beside each limit stands a file that keeps it."""
     assert parse_policy(text).sha256 == hashlib.sha256(text).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("country", "day", "expected"),
+    [
+        ("RU", date(2026, 11, 4), True),  # Unity Day.
+        ("RU", date(2026, 11, 5), False),
+        ("RU", date(2026, 1, 1), True),
+        ("RU", date(2027, 1, 1), True),  # Known years before it comes.
+        ("DE", date(2026, 11, 4), False),
+        ("RUS", date(2026, 11, 4), True),
+        ("", date(2026, 1, 1), False),
+    ],
+)
+def test_the_holidays_are_those_of_the_country(country: str, day: date, expected: bool) -> None:
+    """A public holiday of the country that is named is no working day, and any other weekday is one."""
+    policy = parse_policy(f'[calendar]\nholidays = "{country}"'.encode())
+
+    passed = policy.holidays.working_days(after=day - timedelta(days=1), until=day)
+
+    assert expected == (passed == 0)
+
+
+def test_a_country_of_which_few_years_are_known_says_nothing() -> None:
+    """The library warns that it knows India's holidays for some years only; a warning here would be an error."""
+    policy = parse_policy(b'[calendar]\nholidays = "IN"')
+
+    assert date(2026, 1, 26) in policy.holidays.dates
 
 
 def test_a_file_is_read_with_its_fingerprint(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from domain.access import Scope, scopes_by_value
 from infra.settings import Settings, SettingsError, read_settings
 
 SECRET = "s3cret"  # noqa: S105 # What must not be told.
@@ -57,6 +58,17 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_default(
     [
         ("GUARD_KAFKA_BOOTSTRAP", "b:9092", "unknown setting GUARD_KAFKA_BOOTSTRAP"),
         ("GUARD_METRICS_PORT", "many", "GUARD_METRICS_PORT: "),
+        ("GUARD_CONSOLE_URL", "guard.example", "GUARD_CONSOLE_URL: "),
+        ("GUARD_CONSOLE_OIDC_ISSUER", "http://id.example", "GUARD_CONSOLE_OIDC_ISSUER: "),
+        ("GUARD_CONSOLE_OIDC_SCOPES", "support", "GUARD_CONSOLE_OIDC_SCOPES: 'support' is not VALUE=SCOPE"),
+        ("GUARD_CONSOLE_OIDC_SCOPES", "a=events", "GUARD_CONSOLE_OIDC_SCOPES: 'a' gives events"),
+        ("GUARD_CONSOLE_OIDC_SCOPES", "a=operate", "GUARD_CONSOLE_OIDC_SCOPES: 'a' does not give read"),
+        ("GUARD_CONSOLE_OIDC_SCOPES", "a=read;a=read", "GUARD_CONSOLE_OIDC_SCOPES: 'a' stands twice"),
+        (
+            "GUARD_CONSOLE_OIDC_CLIENT_ID",
+            "c",
+            "GUARD_CONSOLE_OIDC_ISSUER, GUARD_CONSOLE_OIDC_SCOPES, GUARD_CONSOLE_URL: needed",
+        ),
         ("GUARD_METRICS_PORT", "70000", "GUARD_METRICS_PORT: "),
         ("GUARD_LOG_LEVEL", "LOUD", "GUARD_LOG_LEVEL: "),
         ("GUARD_SWEEP_SECONDS", "0", "GUARD_SWEEP_SECONDS: "),
@@ -119,3 +131,26 @@ def test_names_that_are_read_elsewhere_are_no_mistake(set_to: pytest.MonkeyPatch
     set_to.setenv(name, "x")
 
     assert read_settings() == Settings()
+
+
+def test_a_provider_has_all_that_it_needs(set_to: pytest.MonkeyPatch) -> None:
+    """And a console that browsers reach by TLS, or on this machine."""
+    whole = {
+        "GUARD_CONSOLE_OIDC_ISSUER": "https://id.example/realms/main",
+        "GUARD_CONSOLE_OIDC_CLIENT_ID": "guard",
+        "GUARD_CONSOLE_OIDC_CLIENT_SECRET": SECRET,
+        "GUARD_CONSOLE_OIDC_SCOPES": "cn=support,ou=c=read; oncall = read, operate",
+        "GUARD_CONSOLE_URL": "http://guard.example",
+    }
+    for name, value in whole.items():
+        set_to.setenv(name, value)
+    with pytest.raises(SettingsError, match=r"GUARD_CONSOLE_URL: must begin with https") as why:
+        read_settings()
+    assert SECRET not in str(why.value)
+
+    for url in ("https://guard.example", "http://localhost:8080"):
+        set_to.setenv("GUARD_CONSOLE_URL", url)
+        assert scopes_by_value(read_settings().console_oidc_scopes) == {
+            "cn=support,ou=c": {Scope.READ},
+            "oncall": {Scope.READ, Scope.OPERATE},
+        }

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from kafka import KafkaProducer
 
 from domain.streams import Seen
+from infra.embedded import free_ports
 from infra.embedded.kafka import EmbeddedKafka
 from infra.kafka.cluster import Cluster
 from infra.kafka.connection import Connection
-from infra.kafka.horizon import Horizon, UncertainError
+from infra.kafka.horizon import ASK_TIMEOUT_MS, Horizon, UncertainError
 from tests import parts as real_parts
+from tests.inbound import until
 
 pytestmark = pytest.mark.parts
 
@@ -46,6 +48,14 @@ def horizon(connection: Connection, topic: str) -> Iterator[Horizon]:
         yield asker
 
 
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    """Three nodes, of which a test may end one."""
+    folder = tmp_path_factory.mktemp("three")
+    with EmbeddedKafka(folder, nodes=3, broker_session_seconds=BROKER_SESSION_SECONDS) as cluster:
+        yield cluster
+
+
 class TestOneBroker:
     """What holds on a broker that is well."""
 
@@ -67,6 +77,7 @@ class TestOneBroker:
         self, connection: Connection, topic: str, horizon: Horizon
     ) -> None:
         """A reader of what is committed sees nothing behind it, plain events neither."""
+        horizon.look(deadline_seconds=LONG_SECONDS)  # Connects.
         with closing(producer(connection, transactional_id=f"t-{uuid4()}")) as sender:
             sender.init_transactions()
             sender.begin_transaction()
@@ -76,8 +87,31 @@ class TestOneBroker:
                 horizon.look(deadline_seconds=SHORT_SECONDS)
             sender.abort_transaction()
 
-            seen = horizon.look(deadline_seconds=LONG_SECONDS)
-        assert seen[topic].ends == {0: 2, 1: 0}  # The event and the marker that it is void.
+            # The end may count the marker a moment later than the producer hears of it.
+            ended = until(lambda: horizon.look(deadline_seconds=LONG_SECONDS)[topic].ends == {0: 2, 1: 0})
+        assert ended  # The event and the marker that it is void.
+
+    def test_a_try_cut_short_by_the_deadline_hides_no_doubt(self, connection: Connection, topic: str) -> None:
+        """What a whole try found is told, and not that the last one had no time."""
+
+        class CutShort(Horizon):
+            """Finds out once why not, and is then still asking when its time is up."""
+
+            tries = 0
+
+            def _look_once(self, until: float) -> dict[str, Seen]:
+                self.tries += 1
+                if self.tries == 1:
+                    raise UncertainError("an open transaction")
+                while time.monotonic() < until:
+                    pass
+                raise UncertainError("no leader answered")
+
+        with (
+            closing(CutShort(connection, [topic], client_id="tests")) as asker,
+            pytest.raises(UncertainError, match="an open transaction"),
+        ):
+            asker.look(deadline_seconds=SHORT_SECONDS)
 
     def test_a_missing_topic_is_a_doubt(self, connection: Connection) -> None:
         """Nobody can say how far a stream goes that is not there."""
@@ -88,19 +122,21 @@ class TestOneBroker:
             asker.look(deadline_seconds=SHORT_SECONDS)
 
 
-def test_a_leader_that_dies_is_a_doubt_until_another_leads(tmp_path: Path) -> None:
-    """Of three brokers one may be away; every look says within its deadline that it is sure, or that it is not."""
-    with EmbeddedKafka(tmp_path, nodes=3, broker_session_seconds=BROKER_SESSION_SECONDS) as kafka:
-        connection = Connection(kafka.bootstrap_servers)
+class TestThreeBrokers:
+    """What holds while one of three is away."""
+
+    def test_a_leader_that_dies_is_a_doubt_until_another_leads(self, three: EmbeddedKafka) -> None:
+        """Every look says within its deadline that it is sure, or that it is not."""
+        three.start()
+        connection = Connection(three.bootstrap_servers)
         topic = made(connection, replicas=3)
         with (
             closing(Horizon(connection, [topic], client_id="tests")) as asker,
             closing(producer(connection)) as sender,
         ):
             asker.look(deadline_seconds=LONG_SECONDS)
-            leader = asker._leaders[topic, 0]
 
-            kafka.kill_node(leader)
+            three.kill_node(asker._leaders[topic, 0])
             asked_at = time.monotonic()
             with pytest.raises(UncertainError):
                 asker.look(deadline_seconds=SHORT_SECONDS)
@@ -108,8 +144,60 @@ def test_a_leader_that_dies_is_a_doubt_until_another_leads(tmp_path: Path) -> No
             sender.send(topic, b"x", partition=0).get(LONG_SECONDS)
             seen = asker.look(deadline_seconds=LONG_SECONDS)
 
-    assert seen[topic].ends[0] == 1
-    assert took_seconds < 5
+        assert seen[topic].ends[0] == 1
+        assert took_seconds < 5
+
+    def test_a_leader_that_is_forgotten_is_no_obstacle(self, three: EmbeddedKafka) -> None:
+        """It died while nobody asked, and the brokers and the library know it no more: the next look is sure."""
+        three.start()
+        connection = Connection(three.bootstrap_servers)
+        topic = made(connection, replicas=3)
+        with closing(Horizon(connection, [topic], client_id="tests")) as asker:
+            before = asker.look(deadline_seconds=LONG_SECONDS)
+            leader = asker._leaders[topic, 0]
+
+            three.kill_node(leader)
+            deadline = time.monotonic() + LONG_SECONDS
+            while leader in asker._brokers() and time.monotonic() < deadline:
+                time.sleep(0.1)  # There is no event for it.
+
+            assert leader not in asker._brokers()
+            assert before == asker.look(deadline_seconds=LONG_SECONDS)
+
+    def test_a_frozen_broker_that_leads_nothing_holds_nobody_up(self, three: EmbeddedKafka) -> None:
+        """Two of three are witnesses enough, so no look waits until the third has not answered for long enough."""
+        three.start()
+        connection = Connection(three.bootstrap_servers)
+        topic = made(connection, replicas=3)
+        with closing(Horizon(connection, [topic], client_id="tests")) as asker:
+            asker.look(deadline_seconds=LONG_SECONDS)
+            frozen = asker._leaders[topic, 0]
+            three.freeze_node(frozen)
+            try:
+                asker.look(deadline_seconds=LONG_SECONDS)
+                slowest_seconds = max(seconds_of(asker) for _ in range(200))
+            finally:
+                three.thaw_node(frozen)
+
+        assert slowest_seconds < ASK_TIMEOUT_MS / 1000
+
+
+def test_who_can_not_connect_leaves_nothing_behind() -> None:
+    """A process that looks again and again while no broker is there does not run out of threads."""
+    (nobody,) = free_ports(1)
+    with closing(Horizon(Connection(f"127.0.0.1:{nobody}"), ["t"], client_id="nobody")) as asker:
+        for _ in range(2):
+            with pytest.raises(UncertainError):
+                asker.look(deadline_seconds=SHORT_SECONDS)
+
+    assert [thread for thread in threading.enumerate() if "nobody" in thread.name] == []
+
+
+def seconds_of(asker: Horizon) -> float:
+    """How long a look takes."""
+    asked_at = time.monotonic()
+    asker.look(deadline_seconds=LONG_SECONDS)
+    return time.monotonic() - asked_at
 
 
 def made(connection: Connection, *, replicas: int) -> str:

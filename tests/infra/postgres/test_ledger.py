@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from consumers.compose import CODEC
+from consumers.parts import CODEC
 from domain.events import RawRecord
 from infra.postgres.database import Database
 from infra.postgres.ledger import Ledger

@@ -10,10 +10,13 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
+from consumers.deadlines import Clocks
 from infra.postgres import schema
 from infra.postgres.database import Database
 from infra.postgres.schema import SchemaError
+from tests.builders import day
 from tests.conftest import _execute, _renamed
+from tests.deadlines import clocks
 from tests.parts import Parts
 
 pytestmark = pytest.mark.parts
@@ -86,6 +89,45 @@ WITH made AS (
                             quarantined_at)
     VALUES ('billing.payments', 0, 7, now(), '[]', 'NOT_JSON', '', now()) RETURNING quarantine_id)
 INSERT INTO hold (account_id, quarantine_id) SELECT 'a-1', quarantine_id FROM made"""
+
+
+def test_a_recall_that_was_overdue_before_goes_on(empty: Database) -> None:
+    """It is escalated at the first look, and one that waits keeps its deadline; what was closed has no clock."""
+    config = schema._config()
+    with empty.transaction() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+    with empty.transaction() as connection:
+        connection.execute(sa.text(RECALLS_IN_0005), {"at": day(9), "later": day(9, 12)})
+        connection.execute(sa.text(CLOSED_IN_0005), {"at": day(9)})
+
+    schema.upgrade(empty)
+    found = clocks(empty, day(9, 10)).look()
+
+    assert found == Clocks(escalated=1)
+    with empty.transaction() as connection:
+        rows = connection.execute(sa.text("SELECT account_id, state, next_at FROM recall ORDER BY 1"))
+        assert [tuple(row) for row in rows] == [
+            ("a-1", "escalated", day(9, 11)),
+            ("a-2", "requested", day(9, 12)),
+            ("a-3", "closed", day(9)),
+        ]
+
+
+RECALLS_IN_0005 = """
+INSERT INTO recall (account_id, placement_id, recall_id, debt_id, agency_id, reason, cause, outstanding, currency,
+                    requested_at, acknowledge_by, trigger_source, trigger_id, known_since, swept, overdue_at)
+VALUES ('a-1', 'l-1', 'x-1', 'd-1', 'agency-1', 'DEBT_SETTLED', 'paid_after_placement', 0, 'RUB', :at, :at, 's',
+        'i', :at, false, :at),
+       ('a-2', 'l-1', 'x-2', 'd-1', 'agency-1', 'DEBT_SETTLED', 'paid_after_placement', 0, 'RUB', :at, :later, 's',
+        'i', :at, false, NULL),
+       ('a-3', 'l-1', 'x-3', 'd-1', 'agency-1', 'DEBT_SETTLED', 'paid_after_placement', 0, 'RUB', :at, :at, 's',
+        'i', :at, false, :at)"""
+
+CLOSED_IN_0005 = """
+INSERT INTO placement (account_id, placement_id, debt_id, agency_id, amount, currency, placed_at, guarded, told,
+                       suspended, closed_at, is_open)
+VALUES ('a-3', 'l-1', 'd-1', 'agency-1', 1, 'RUB', :at, false, 1, false, :at, false)"""
 
 
 def ledger_parts(database: Database) -> list[str]:

@@ -15,11 +15,13 @@ import yaml
 from jsonschema import Draft7Validator, Draft202012Validator, FormatChecker, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic import ValidationError as RefusedError
 
+from domain import clearance as domain
+from domain.clearance import Answer, Code, Decision
 from domain.events import Origin, RawRecord
-from domain.policy import RecallReason
+from domain.policy import Policy, RecallReason
 from domain.recall import (
     BalanceReduced,
     Cause,
@@ -32,9 +34,10 @@ from domain.recall import (
 from infra.wire import kinds
 from infra.wire import models as m
 from infra.wire.asyncapi import VERSION, as_yaml, contract
+from infra.wire.clearances import FACTS_MAX, About, encode_clearance, encode_decision
 from infra.wire.decode import ID_MAX_CHARACTERS, SOURCE_MAX_CHARACTERS, Decoded, Rejected, decode
-from infra.wire.encode import COPY_MAX_BYTES, encode, encode_quarantined
-from infra.wire.outgoing import PAYLOADS
+from infra.wire.encode import COPY_MAX_BYTES, Outgoing, encode, encode_quarantined
+from infra.wire.outgoing import DECISION_PAYLOADS, PAYLOADS, RECALL_PAYLOADS, Clearance, Fact, PolicyName, Reason
 from tests import records
 from tests.builders import ACCOUNT, day, opened, paid, recorded
 from tests.infra.wire import test_decode as cases
@@ -46,6 +49,9 @@ PAGE = "docs/asyncapi.yaml"
 CONTRACT = contract()
 
 FORMATS = ("date", "date-time")
+STRICT = Policy(version="strict", sha256="5e" * 32)
+"""A policy as it is read from a file."""
+
 BYTES = {"EMPTY", "TOO_LARGE", "NOT_JSON"}
 """The reasons to refuse a record before there is a JSON value that a schema could judge."""
 
@@ -136,19 +142,22 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def test_every_topic_is_a_channel_with_its_types() -> None:
-    """The topics are those that are read and written, each with its types; decisions are only in words yet."""
+    """The topics are those that are read and written, each with its types."""
     expected = {topic: [kind.type for kind in kinds.KINDS if kind.topic == topic] for topic in kinds.INBOUND_TOPICS}
-    expected |= {kinds.RECALLS: list(PAYLOADS), kinds.QUARANTINE: ["quarantined"]}
+    expected |= {
+        kinds.RECALLS: list(RECALL_PAYLOADS),
+        kinds.DECISIONS: list(DECISION_PAYLOADS),
+        kinds.QUARANTINE: ["quarantined"],
+    }
 
     assert expected == {topic: list(one["messages"]) for topic, one in CONTRACT["channels"].items()}
-    assert expected.keys() == {*kinds.INBOUND_TOPICS, *kinds.OUTBOUND_TOPICS} - {kinds.DECISIONS}
-    assert f"`{kinds.DECISIONS}` carries each clearance" in CONTRACT["info"]["description"]
+    assert expected.keys() == {*kinds.INBOUND_TOPICS, *kinds.OUTBOUND_TOPICS}
 
 
 def test_every_topic_is_read_or_written() -> None:
     """Each channel has one operation, in the direction in which its records go."""
     expected = {f"#/channels/{topic}": "receive" for topic in kinds.INBOUND_TOPICS}
-    expected |= {f"#/channels/{topic}": "send" for topic in (kinds.RECALLS, kinds.QUARANTINE)}
+    expected |= {f"#/channels/{topic}": "send" for topic in kinds.OUTBOUND_TOPICS}
 
     assert expected == {one["channel"]["$ref"]: one["action"] for one in CONTRACT["operations"].values()}
 
@@ -327,7 +336,8 @@ def closed() -> Json:
     """The contract as the guard itself must keep it: nothing is sent that is not in it."""
     document = deepcopy(CONTRACT)
     schemas, messages = document["components"]["schemas"], document["components"]["messages"]
-    for name in (*(payload.__name__ for payload in PAYLOADS.values()), "Trigger", "SentHeaders"):
+    parts = ("Trigger", "Reason", "PolicyName", "Fact", "SentHeaders")
+    for name in (*(payload.__name__ for payload in PAYLOADS.values()), *parts):
         schemas[name]["additionalProperties"] = False
     for name in PAYLOADS:
         messages[name]["payload"]["unevaluatedProperties"] = False
@@ -366,7 +376,7 @@ SAID: list[Message] = [
 def test_every_message_is_said_here() -> None:
     """The messages below are all that there are, and have all the types that are published."""
     assert {type(message) for message in SAID} == set(get_args(Message))
-    assert [json.loads(encode(message).value)["type"] for message in SAID] == list(PAYLOADS)
+    assert [json.loads(encode(message).value)["type"] for message in SAID] == list(RECALL_PAYLOADS)
 
 
 @pytest.mark.parametrize("traceparent", [None, cases.TRACE])
@@ -406,18 +416,99 @@ def test_every_recall_keeps_to_the_contract(reason: RecallReason, cause: Cause) 
     sent("messages/guard.recall.requested.v1/payload").validate(json.loads(encode(message).value))
 
 
-def _objects(node: Json) -> Iterator[Json]:
-    """An object and the objects in it."""
-    yield node
-    for one in node.values():
-        if isinstance(one, dict):
-            yield from _objects(one)
+def decided(found: Answer, *, shadow: bool = False, facts: int = 2, policy: Policy = STRICT) -> Outgoing:
+    """The record that publishes an answer."""
+    read_at = {kinds.PAYMENTS: {"0": 4, "11": 0}, kinds.REFERRALS: {}}
+    about = About(ACCOUNT, "d-1", "agency-1")
+    body = encode_clearance("c-1", about, found, policy, decided_at=day(3), read_at=read_at, shadow=shadow)
+    known = [recorded(paid(), day(1), event_id=f"e-{number}") for number in range(facts)]
+    return encode_decision(body, known, asked_by="anna")
 
 
-@pytest.mark.parametrize("message", SAID, ids=lambda message: type(message).__name__)
-def test_a_field_more_or_less_is_seen(message: Message) -> None:
+HELD = Answer(
+    Decision.HOLD, (domain.Reason(Code.PAYMENT_PENDING, "On its way.", ("1.00 RUB", "p-1")),), 85_00, "RUB"
+)
+EVERY_REASON = tuple(domain.Reason(code, code.value, ("x",) * domain.EVIDENCE_MAX) for code in Code)
+ANSWERS = {
+    "clear": Answer(Decision.CLEAR, (), 85_00, "RUB"),
+    "hold": HELD,
+    "unknown": Answer(Decision.REFUSE, (domain.Reason(Code.DEBT_UNKNOWN, "No such debt."),), 0, ""),
+    "every reason": Answer(Decision.HOLD, EVERY_REASON, 0, "RUB"),
+}
+
+
+@pytest.mark.parametrize("policy", [Policy(), STRICT], ids=["built-in", "a file's"])
+@pytest.mark.parametrize("facts", [0, FACTS_MAX + 1])
+@pytest.mark.parametrize("shadow", [False, True])
+@pytest.mark.parametrize("found", ANSWERS.values(), ids=ANSWERS)
+def test_every_decision_keeps_to_the_contract(found: Answer, shadow: bool, facts: int, policy: Policy) -> None:
+    """Each answer, in shadow mode too, passes its schema with no field beside those published."""
+    record = decided(found, shadow=shadow, facts=facts, policy=policy)
+    event = json.loads(record.value)
+
+    sent("messages/guard.clearance.decided.v1/payload").validate(event)
+    sent("schemas/SentHeaders").validate({name: value.decode() for name, value in record.headers})
+    assert (record.topic, record.key.decode()) == (kinds.DECISIONS, event["data"]["account_id"])
+    assert event["data"]["shadow"] is shadow
+    assert CONTRACT["components"]["messages"]["guard.clearance.decided.v1"]["bindings"] == {
+        "$ref": "#/components/messageBindings/account"
+    }
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"decision": "maybe"},
+        {"reasons": [{"code": "BECAUSE", "message": "", "evidence": []}]},
+        {"reasons": [{"code": "DEBT_UNKNOWN", "message": "", "evidence": ["x"] * (domain.EVIDENCE_MAX + 1)}]},
+        {"outstanding": -1},
+        {"outstanding": 85.5},
+        {"currency": "rub"},
+        {"currency": None},
+        {"decided_at": "2026-11-14 12:00"},
+        {"policy": {"version": "1", "sha256": "5e"}},
+        {"shadow": None},
+        {"read_at": {kinds.PAYMENTS: {"first": 1}}},
+        {"read_at": {kinds.PAYMENTS: {"0": -1}}},
+        {"facts": [{"source": "billing", "id": ""}]},
+        {"facts": [{"source": "billing", "id": "e"}] * (FACTS_MAX + 1)},
+        {"facts_in_all": -1},
+    ],
+    ids=str,
+)
+def test_a_decision_out_of_bounds_does_not_pass(wrong: Json) -> None:
+    """Each closed list of words and each limit of a decision is published."""
+    event = json.loads(decided(HELD).value)
+
+    assert not MESSAGES["guard.clearance.decided.v1"].is_valid({**event, "data": {**event["data"], **wrong}})
+
+
+@pytest.mark.parametrize("model", [Reason, PolicyName, Clearance, Fact, *DECISION_PAYLOADS.values()])
+def test_every_field_of_a_clearance_is_described(model: type[BaseModel]) -> None:
+    """Who builds against a clearance reads what each field holds, and no field is optional."""
+    assert [name for name, field in model.model_fields.items() if not (field.description or "").endswith(".")] == []
+    assert [name for name, field in model.model_fields.items() if not field.is_required()] == []
+
+
+def _objects(node: object) -> Iterator[Json]:
+    """The objects in a value, but for one whose names are topics and partitions."""
+    match node:
+        case dict():
+            yield node
+            for name, one in node.items():
+                if name != "read_at":
+                    yield from _objects(one)
+        case list():
+            for one in node:
+                yield from _objects(one)
+
+
+@pytest.mark.parametrize(
+    "record", [*(encode(message) for message in SAID), decided(HELD)], ids=lambda one: json.loads(one.value)["type"]
+)
+def test_a_field_more_or_less_is_seen(record: Outgoing) -> None:
     """Whoever adds a field to what is sent, or takes one away, has to publish it."""
-    event: Json = json.loads(encode(message).value)
+    event: Json = json.loads(record.value)
     judge = sent(f"messages/{event['type']}/payload")
 
     for place, fields in enumerate(_objects(event)):

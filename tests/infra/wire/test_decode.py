@@ -60,6 +60,7 @@ from infra.wire.kinds import (
     INBOUND_TOPICS,
     KINDS,
     NOTICES,
+    OWN_KINDS,
     PAYMENTS,
     REFERRALS,
     STANDING,
@@ -254,29 +255,29 @@ SAMPLES = [
         "agency.placement.accepted.v1",
         AGENCIES,
         {"placement_id": "l-1", "accepted_at": NOON},
-        {},
-        PlacementAccepted("a-1", "l-1", AT),
+        {"agency_id": "agency-1"},
+        PlacementAccepted("a-1", "l-1", AT, "agency-1"),
     ),
     Sample(
         "agency.recall.acknowledged.v1",
         AGENCIES,
         {"recall_id": "x-1", "placement_id": "l-1", "acknowledged_at": NOON},
-        {},
-        RecallAcknowledged("a-1", "x-1", "l-1", AT),
+        {"agency_id": "agency-1"},
+        RecallAcknowledged("a-1", "x-1", "l-1", AT, "agency-1"),
     ),
     Sample(
         "agency.recall.rejected.v1",
         AGENCIES,
         {"recall_id": "x-1", "placement_id": "l-1", "rejected_at": NOON, "reason": WORDS},
-        {},
-        RecallRejected("a-1", "x-1", "l-1", AT, WORDS),
+        {"agency_id": "agency-1"},
+        RecallRejected("a-1", "x-1", "l-1", AT, WORDS, "agency-1"),
     ),
     Sample(
         "agency.contact.made.v1",
         AGENCIES,
         {"placement_id": "l-1", "contacted_at": NOON, "channel": "phone call"},
-        {},
-        ContactMade("a-1", "l-1", AT, "phone call"),
+        {"agency_id": "agency-1"},
+        ContactMade("a-1", "l-1", AT, "phone call", "agency-1"),
     ),
 ]
 BY_NAME = {sample.type: sample for sample in SAMPLES}
@@ -419,7 +420,8 @@ def test_a_payload_has_the_fields_of_its_event(kind: Kind) -> None:
 def test_the_table_of_kinds_is_the_contracts() -> None:
     """Every type of the contract has a row, on its topic; every event of the domain has one; numbers stay."""
     assert {kind.type: kind.topic for kind in KINDS} == {sample.type: sample.topic for sample in SAMPLES}
-    assert {type(sample.event) for sample in SAMPLES} == set(get_args(Event))
+    assert {type(sample.event) for sample in SAMPLES} | {kind.event for kind in OWN_KINDS} == set(get_args(Event))
+    assert [(kind.number, kind.type) for kind in OWN_KINDS] == [(22, "guard.recall.ordered.v1")]
     assert [(kind.number, kind.type) for kind in KINDS] == list(enumerate((one.type for one in SAMPLES), start=1))
     assert [topic_of(kind.number) for kind in KINDS] == [sample.topic for sample in SAMPLES]
 
@@ -510,6 +512,7 @@ BAD = [
     ("5,000 digits", with_number("9" * 5000), "NOT_JSON", "the value must be JSON"),
     ("nested too deep", with_number("[" * 20 + "]" * 20), "NOT_JSON", f"deeper than {NESTING_MAX_LEVELS} levels"),
     ("a nesting bomb", b"[" * 100_000, "NOT_JSON", f"deeper than {NESTING_MAX_LEVELS} levels"),
+    ("too deep to be walked", b"[" * 1_000 + b"]" * 1_000, "NOT_JSON", f"deeper than {NESTING_MAX_LEVELS} levels"),
     ("a bomb of objects", b'{"a":' * 20_000, "NOT_JSON", f"deeper than {NESTING_MAX_LEVELS} levels"),
     ("a list", b'["S3CR3T"]', "NOT_AN_OBJECT", "the value must be a JSON object"),
     ("a text", b'"S3CR3T"', "NOT_AN_OBJECT", "the value must be a JSON object"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.wire.decode import _canonical, _InvalidError, _parse, _parse_strictly
+from infra.wire.decode import InvalidError, _canonical, _parse, _parse_strictly, parse
+from infra.wire.questions import Question, QuestionError, read
 
 TEXTS = st.text(max_size=6) | st.sampled_from(['a":', '":"', '\\":', " :", "a", "b"])
 SPACES = st.sampled_from(["", "", "", " ", "\n", "\t", "\r", "  "])
@@ -59,5 +61,16 @@ def outcome(parse: Any, text: str) -> object:  # `Any`: two functions of the mod
     """What is read, or the reason why nothing is."""
     try:
         return parse(text.encode())
-    except _InvalidError as why:
+    except InvalidError as why:
         return why.reason
+
+
+@pytest.mark.parametrize("body", [b"", b" \n"])
+def test_an_empty_body_is_called_so(body: bytes) -> None:
+    """As a question, and as an event."""
+    with pytest.raises(InvalidError) as event:
+        parse(body)
+    with pytest.raises(QuestionError, match="the body is empty"):
+        read(Question, body)
+
+    assert event.value.detail == "the body is empty"

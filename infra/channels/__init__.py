@@ -1,0 +1,1 @@
+"""The ways to an agency, a module each, behind the port in `domain.delivery`; one contract suite holds them."""
