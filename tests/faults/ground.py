@@ -6,7 +6,7 @@ Built by the fixtures of `tests.faults.conftest`. It starts, kills, freezes and 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -26,7 +26,6 @@ from tests.faults.worker import LOOK_SECONDS, Worker, wait_until
 
 OUTBOUND = (checker.RECALLS, checker.QUARANTINE, "guard.decisions")
 PARTITIONS = 6
-REPLICAS = 3
 
 BATCH_EVENTS = 20
 """So few that a steady feed keeps every worker between the two ends of a transaction for most of the time."""
@@ -48,21 +47,30 @@ class Ground:
     """One cluster and one fresh database on it, with the workers that were started."""
 
     def __init__(
-        self, *, kafka: EmbeddedKafka, postgres: EmbeddedPostgres, database_url: str, folder: Path, name: str
+        self,
+        *,
+        kafka: EmbeddedKafka,
+        postgres: EmbeddedPostgres,
+        database_url: str,
+        folder: Path,
+        name: str,
+        prefix: Sequence[str] = (),
     ) -> None:
+        """`prefix` is what the guard's commands are put behind, where it does not run here."""
         self.kafka = kafka
         self.postgres = postgres
         self.database_url = database_url
         self.group = f"group-{name}"
         self.workers: list[Worker] = []
-        self._folder = folder
+        self.folder = folder
+        self._prefix = prefix
         self._numbers = count(1)
 
     # --- Processes ---
 
-    def start(self, role: str, *arguments: str, **settings: str) -> Worker:
-        """Start a process of the guard."""
-        log_file = self._folder / f"{role}-{next(self._numbers)}.log"
+    def start(self, role: str, *arguments: str, module: str = "consumers.main", **settings: str) -> Worker:
+        """Start a process of the guard, by its command line or by another module."""
+        log_file = self.folder / f"{role}-{next(self._numbers)}.log"
         ours = {
             "DATABASE_URL": self.database_url,
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
@@ -72,7 +80,7 @@ class Ground:
             "SWEEP_SECONDS": "1",
             **settings,
         }
-        worker = Worker(role, arguments, settings=ours, log_file=log_file)
+        worker = Worker(role, arguments, settings=ours, log_file=log_file, module=module, prefix=self._prefix)
         self.workers.append(worker)
         return worker
 
@@ -108,19 +116,35 @@ class Ground:
         pids = [worker.pid for worker in workers]
         wait_until(f"{pids} share the partitions", shared, seen=self._group)
 
-    def owners(self) -> dict[int, set[Place]]:
-        """The members of the group, by process id, with their partitions; nothing while it rebalances."""
-        group = self._group()
+    def owners(self, name: str = "") -> dict[int, set[Place]]:
+        """The members of the group, or of another, by process id, with their partitions; none in a rebalance."""
+        group = self._group(name)
         return _partitions_of(group) if group["group_state"] == "Stable" else {}
 
     def members(self) -> set[int]:
         """The process ids of the members of the group, whatever it does."""
         return set(_partitions_of(self._group()))
 
-    def _group(self) -> dict[str, Any]:  # `Any`: as the library gives it.
+    def takeover_seconds(
+        self, lost: Mapping[str, set[Place]], heirs: Mapping[str, int], *, since: float
+    ) -> list[float]:
+        """How long after an instant the heir of each group, by its process id, has what the group had lost."""
+        found: dict[str, float] = {}
+
+        def all_taken() -> bool:
+            for name in lost.keys() - found.keys():
+                if lost[name] <= self.owners(name).get(heirs[name], set()):
+                    found[name] = time.time() - since
+            return found.keys() == lost.keys()
+
+        wait_until("what was lost is taken over", all_taken)
+        return [found[name] for name in lost]
+
+    def _group(self, name: str = "") -> dict[str, Any]:  # `Any`: as the library gives it.
+        name = name or self.group
         with self.admin() as admin:
             try:
-                group: dict[str, Any] = admin.describe_groups([self.group])[self.group]
+                group: dict[str, Any] = admin.describe_groups([name])[name]
             except KafkaError:
                 return {"group_state": "Unknown", "members": []}
         return group
@@ -160,10 +184,10 @@ class Ground:
         with closing(psycopg2.connect(self.database_url, connect_timeout=5)) as connected:
             yield connected
 
-    def rows(self, statement: str) -> list[tuple[Any, ...]]:  # `Any`: rows are untyped.
-        """What the database answers."""
+    def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:  # `Any`: rows are untyped.
+        """What the database answers; `%s` in the statement stands for a value."""
         with self.connection() as connected, connected.cursor() as cursor:
-            cursor.execute(statement)
+            cursor.execute(statement, values or None)
             return list(cursor.fetchall())
 
     def positions(self) -> Positions:
@@ -217,10 +241,11 @@ class Ground:
     def make_topic(self, topic: str) -> None:
         """A topic as `doctor --create-topics` makes it."""
         read = {"message.timestamp.type": "LogAppendTime"} if topic in checker.INBOUND else {}
+        replicas = len(self.kafka.node_ids)
         wanted = {
             "num_partitions": PARTITIONS,
-            "replication_factor": REPLICAS,
-            "configs": {"min.insync.replicas": "2", **read},
+            "replication_factor": replicas,
+            "configs": {"min.insync.replicas": str(max(1, replicas - 1)), **read},
         }
 
         def made() -> bool:
@@ -252,6 +277,7 @@ class Ground:
 
     def wait_until_replicated(self) -> None:
         """Wait until every replica of every partition is in sync, so that any node may fail."""
+        nodes = len(self.kafka.node_ids)
 
         def replicated() -> bool:
             with self.admin() as admin:
@@ -259,7 +285,7 @@ class Ground:
                     topics = admin.describe_topics()
                 except KafkaError:
                     return False
-            return all(len(one["isr_nodes"]) == REPLICAS for topic in topics for one in topic["partitions"])
+            return all(len(one["isr_nodes"]) == nodes for topic in topics for one in topic["partitions"])
 
         wait_until("all replicas are in sync", replicated)
 

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,20 @@ def wait_until(
 class Worker:
     """One real process of the guard, with its log in a file."""
 
-    def __init__(self, role: str, arguments: Iterable[str], *, settings: Mapping[str, str], log_file: Path) -> None:
+    def __init__(
+        self,
+        role: str,
+        arguments: Iterable[str],
+        *,
+        settings: Mapping[str, str],
+        log_file: Path,
+        module: str = "consumers.main",
+        prefix: Sequence[str] = (),
+    ) -> None:
         self.role = role
         self.log_file = log_file
         self._child = Child(
-            [sys.executable, "-m", "consumers.main", role, *arguments],
+            [*prefix, sys.executable, "-m", module, role, *arguments],
             folder=ROOT,
             log_file=log_file,
             environment=_environment(settings),
