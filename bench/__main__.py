@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import latency, parts, rates
-from bench.feed import send_placed_debts
+from bench import holdings, latency, parts, questions, rates
+from bench.feed import send_owed_debts, send_placed_debts
 from bench.report import AIMED_PACE, Report, machine, mean_bytes, spread
 from bench.workload import ACCOUNTS, ACCOUNTS_PER_DEBT
 
@@ -25,14 +25,34 @@ class Plan:
     payments_in_state: int
     sizes: rates.Sizes
     latency_seconds: float
+    asking_seconds: float
+    batch_questions: int
+    list_rows: int
 
 
-FULL = Plan(5_000_000, rates.Sizes(rounds=5, slice_events=120_000, plain_events=2_000), latency_seconds=15)
-QUICK = Plan(200_000, rates.Sizes(rounds=2, slice_events=40_000, plain_events=1_000), latency_seconds=4)
+FULL = Plan(
+    5_000_000,
+    rates.Sizes(rounds=5, slice_events=120_000, plain_events=2_000),
+    latency_seconds=15,
+    asking_seconds=15,
+    batch_questions=50_000,
+    list_rows=holdings.ROWS,
+)
+QUICK = Plan(
+    200_000,
+    rates.Sizes(rounds=2, slice_events=40_000, plain_events=1_000),
+    latency_seconds=4,
+    asking_seconds=4,
+    batch_questions=10_000,
+    list_rows=100_000,
+)
 """Quick shows that it runs, and an order of magnitude: a small state is faster."""
 
 PROBED_ACCOUNTS = 4_000
 """Beyond the accounts of the stream, so that nothing else ever pays their debts."""
+
+ASKED_PACES = (1_000, 20_000)
+"""Events a second beside the questions: a usual hour, and what is aimed at."""
 
 MOST_PACE = 20_000
 """A producer in this language keeps no more beside the rest on two cores."""
@@ -64,7 +84,29 @@ def _measure(running: parts.Parts, plan: Plan) -> Report:
         latencies.append(
             latency.measure(running, pace=pace, seconds=plan.latency_seconds, part=part, accounts=accounts)
         )
-    return Report(machine(parts.POSTGRES_SETTINGS), plan.payments_in_state, mean_bytes(rounds), rounds, latencies)
+    asked, batch = _measure_questions(running, plan)
+    return Report(
+        machine(parts.POSTGRES_SETTINGS),
+        plan.payments_in_state,
+        mean_bytes(rounds),
+        rounds,
+        latencies,
+        asked,
+        batch,
+        holdings.measure(running.database_url, running.folder, rows=plan.list_rows),
+    )
+
+
+def _measure_questions(running: parts.Parts, plan: Plan) -> tuple[list[questions.Questions], questions.Batch]:
+    owing = range(ACCOUNTS + PROBED_ACCOUNTS, ACCOUNTS + PROBED_ACCOUNTS + plan.batch_questions)
+    parts.apart(send_owed_debts, running, owing)
+    rates.catch_up(running)
+    with questions.asking(running) as ports:
+        asked = [
+            questions.measure(running, ports, pace=pace, seconds=plan.asking_seconds, part=part, accounts=owing)
+            for part, pace in enumerate(ASKED_PACES)
+        ]
+        return asked, questions.measure_batch(running, ports, owing)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from contextlib import closing
 from kafka import KafkaProducer
 
 from bench.parts import Parts
-from bench.workload import Event, placed_debts, stream
+from bench.workload import Event, owed_debts, placed_debts, stream
 
 LINGER_MS = 5
 BATCH_BYTES = 128 * 1024
@@ -31,6 +31,11 @@ def send_stream(parts: Parts, part: int, count: int) -> int:
 def send_placed_debts(parts: Parts, accounts: Iterable[int]) -> int:
     """Send a debt and its open placement for each of these accounts; returns the bytes of their values."""
     return send(parts, placed_debts(accounts))
+
+
+def send_owed_debts(parts: Parts, accounts: Iterable[int]) -> int:
+    """Send a debt and a part payment of it for each of these accounts; returns the bytes of their values."""
+    return send(parts, owed_debts(accounts))
 
 
 def send(parts: Parts, events: Iterable[Event]) -> int:

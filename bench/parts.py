@@ -7,10 +7,13 @@ would have written it, since reading it in would take longer than the benchmark.
 
 from __future__ import annotations
 
+import http
+import http.client
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -48,6 +51,10 @@ POSTGRES_SETTINGS = {"shared_buffers": "4GB", "max_wal_size": "16GB", "checkpoin
 
 STOP_DEADLINE_SECONDS = 20
 """A worker finishes its batch and leaves the group; the dispatcher wakes up once a second."""
+
+HOST = "127.0.0.1"
+
+READY_SECONDS = 30.0
 
 PRELOAD_STEP_PAYMENTS = 250_000
 
@@ -143,8 +150,18 @@ def guard(parts: Parts, role: str, **settings: object) -> Iterator[subprocess.Po
         "GUARD_LOG_LEVEL": "WARNING",
         **{f"GUARD_{name.upper()}": str(value) for name, value in settings.items()},
     }
-    with (parts.folder / f"{role}.log").open("ab") as log:
-        process = subprocess.Popen([sys.executable, "-m", "consumers.main", role], env=environment, stderr=log)
+    command = [sys.executable, "-m", "consumers.main", role]
+    with started_process(command, parts.folder / f"{role}.log", environment) as process:
+        yield process
+
+
+@contextmanager
+def started_process(
+    command: list[str], log_file: Path, environment: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with its log in a file; told to stop at the end."""
+    with log_file.open("ab") as log:
+        process = subprocess.Popen(command, env=environment, stderr=log)
     try:
         yield process
     finally:
@@ -154,6 +171,20 @@ def guard(parts: Parts, role: str, **settings: object) -> Iterator[subprocess.Po
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def wait_for(port: int) -> None:
+    """Wait until a server on this port answers. Raises BenchError."""
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            with closing(http.client.HTTPConnection(HOST, port, timeout=1)) as connection:
+                connection.request("GET", "/livez")
+                if connection.getresponse().status == http.HTTPStatus.OK:
+                    return
+        except OSError:
+            time.sleep(0.1)
+    raise BenchError(f"nothing answers on port {port} after {READY_SECONDS:.0f} s")
 
 
 def _lay_payments(first: int, payments: int) -> str:

@@ -15,12 +15,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, median
 
+from bench.holdings import Holdings
+from bench.holdings import in_words as holdings_in_words
 from bench.latency import Latency
+from bench.questions import Asked, Batch, Questions
 from bench.rates import Round
 
 INGEST_OF_RAW_AIM = 0.45
 INGEST_OF_PLAIN_AIM = 30.0
 RECALL_P99_MS_AIM = 60.0
+CLEARANCE_P99_MS_AIMS = {1_000: 20.0, 20_000: 45.0}
+BATCH_OF_SQL_AIM = 0.5
 AIMED_PACE = 10_000
 """The aims of the design: at 10,000 events a second, and 5 million payments in the state."""
 
@@ -45,6 +50,9 @@ class Report:
     event_bytes: float
     rounds: Sequence[Round]
     latencies: Sequence[Latency]
+    questions: Sequence[Questions]
+    batch: Batch
+    holdings: Holdings
 
     def as_json(self) -> dict[str, object]:
         """The report as one JSON object."""
@@ -58,6 +66,11 @@ class Report:
             "ingest_of_raw": {**asdict(self.of_raw), "aim": INGEST_OF_RAW_AIM},
             "ingest_of_plain": {**asdict(self.of_plain), "aim": INGEST_OF_PLAIN_AIM},
             "recall": [asdict(one) for one in self.latencies],
+            "questions": [
+                {**asdict(one), "aim_p99_ms": CLEARANCE_P99_MS_AIMS.get(one.asked_pace)} for one in self.questions
+            ],
+            "batch": {**asdict(self.batch), "aim_of_lookups": BATCH_OF_SQL_AIM},
+            "holdings": {**asdict(self.holdings), "of_coreutils": self.holdings.of_coreutils},
             "recall_p99_ms_aim": {"p99_ms": RECALL_P99_MS_AIM, "pace": AIMED_PACE},
         }
 
@@ -88,6 +101,14 @@ class Report:
             "",
             f"{'payment acknowledged to recall readable':<42}{'p50':>10}{'p99':>10}{'slowest':>10}{'aim p99':>8}",
             *(_latencies(one) for one in self.latencies),
+            "",
+            f"{'8 clients, over HTTP':<42}{'a second':>10}{'p50':>10}{'p99':>10}{'aim p99':>8}",
+            *(line for one in self.questions for line in _questions(one)),
+            "",
+            f"{f'a batch of {self.batch.questions:,} questions':<42}{'a second':>10}{'ratio':>10}{'aim':>8}",
+            *_batch(self.batch),
+            "",
+            *holdings_in_words(self.holdings),
         ]
 
 
@@ -123,6 +144,30 @@ def _latencies(one: Latency) -> str:
     aim = f"{RECALL_P99_MS_AIM:.0f} ms" if one.asked_pace == AIMED_PACE else ""
     name = f"{one.payments} payments at {one.kept_pace:,.0f} of {one.asked_pace:,} a second"
     return f"  {name:<40}{one.p50_ms:>7.1f} ms{one.p99_ms:>7.1f} ms{one.max_ms:>7.1f} ms{aim:>8}"
+
+
+def _questions(one: Questions) -> list[str]:
+    aim = CLEARANCE_P99_MS_AIMS.get(one.asked_pace)
+    pace = f"at {one.kept_pace:,.0f} of {one.asked_pace:,} ev/s"
+    return [
+        _asked(f"clearance, {pace}", one.clearances, f"{aim:.0f} ms" if aim else ""),
+        _asked(f"bare indexed read, {pace}", one.bare, ""),
+        f"  {'clearance in bare reads, by p99':<40}{one.clearances.p99_ms / one.bare.p99_ms:>30.1f}",
+    ]
+
+
+def _asked(name: str, one: Asked, aim: str) -> str:
+    return f"  {name:<40}{one.per_second:>10,.0f}{one.p50_ms:>7.1f} ms{one.p99_ms:>7.1f} ms{aim:>8}"
+
+
+def _batch(one: Batch) -> list[str]:
+    of_lookups, of_written = one.per_second / one.lookups_per_second, one.per_second / one.written_per_second
+    lookups = f"{one.lookups_per_second:>10,.0f}{of_lookups:>10.2f}{BATCH_OF_SQL_AIM:>8}"
+    return [
+        f"  {'answers':<40}{one.per_second:>10,.0f}",
+        f"  {'the same lookups in SQL':<40}{lookups}",
+        f"  {'and the same rows written':<40}{one.written_per_second:>10,.0f}{of_written:>10.2f}",
+    ]
 
 
 def _processor() -> str:

@@ -79,6 +79,14 @@ def placed_debts(numbers: Iterable[int]) -> Iterator[Event]:
         yield _placement(account_id, f"d-{number:09d}", _identity(0xFFFF, number), AS_OF)
 
 
+def owed_debts(numbers: Iterable[int]) -> Iterator[Event]:
+    """A debt on each of these accounts, and a part payment of it: what a question finds."""
+    for number in numbers:
+        account_id = account_name(number)
+        yield _referral(account_id, f"d-{number:09d}", _identity(0xFFFC, number), AS_OF)
+        yield _payment(account_id, _identity(0xFFFB, number), _time(0, number), DEBT_MINOR // 4)
+
+
 def settling_payment(account_number: int, at: str) -> Event:
     """The payment, made at an instant, that settles the debt which `placed_debts` put on this account."""
     identity = _identity(0xFFFD, account_number)
