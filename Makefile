@@ -1,12 +1,13 @@
-# The commands of the house. `make demo` and `make test` need Python (3.11 or later) and make, nothing else.
+# The commands of the house. `make demo` and `make test` need Python (3.11 or later) and make, nothing else; tests of
+# the console in a browser and of the alert rules also need what `make tools` brings.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := deploy/requirements-dev.lock
 READY := $(VENV)/.ready
-UNIT := tests/domain tests/infra tests/consumers tests/tidy
+UNIT := tests/domain tests/infra tests/consumers tests/deploy tests/tidy
 
-.PHONY: demo test check format bench contract lock clean help
+.PHONY: demo test tools check format bench contract lock clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -21,8 +22,11 @@ $(READY): $(LOCK) pyproject.toml
 demo: $(READY)  ## the main job, live, on an embedded Kafka and PostgreSQL
 	@$(BIN)/handoff-guard demo
 
-test: $(READY)  ## everything, on real parts that the suite starts itself
+test: $(READY) tools  ## everything, on real parts that the suite starts itself
 	$(BIN)/pytest
+
+tools: $(READY)  ## Chromium and Prometheus for the tests, on a Debian as root; elsewhere says what is missing
+	@$(BIN)/python -m tests.tools
 
 check: $(READY)  ## format, lint, types, import law, unit tests: under a minute
 	$(BIN)/ruff format --check .
@@ -38,8 +42,9 @@ format: $(READY)  ## put the code in form
 bench: $(READY)  ## ratios against the raw parts, measured in one run
 	$(BIN)/python -m bench
 
-contract: $(READY)  ## write docs/asyncapi.yaml from the models
+contract: $(READY)  ## write docs/asyncapi.yaml and docs/openapi.json from the models
 	$(BIN)/python -m infra.wire.asyncapi > docs/asyncapi.yaml
+	$(BIN)/python -m consumers.api.document > docs/openapi.json
 
 lock: $(READY)  ## pin what pyproject.toml asks for, with hashes
 	$(BIN)/pip install --quiet uv

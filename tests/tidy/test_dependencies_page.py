@@ -24,9 +24,10 @@ def _names(requirements: list[str]) -> list[str]:
     [
         ("Of the product", PROJECT["dependencies"]),
         ("Of the extra `embedded`", PROJECT["optional-dependencies"]["embedded"]),
+        ("Of the extra `tracing`", PROJECT["optional-dependencies"]["tracing"]),
         ("Of the extra `dev`", PROJECT["optional-dependencies"]["dev"][1:]),
     ],
-    ids=["product", "embedded", "dev"],
+    ids=["product", "embedded", "tracing", "dev"],
 )
 def test_every_dependency_has_its_reason(heading: str, requirements: list[str]) -> None:
     """The page and pyproject.toml name the same packages in the same order; each row says why, and what else."""
@@ -36,9 +37,9 @@ def test_every_dependency_has_its_reason(heading: str, requirements: list[str]) 
     assert [row[0] for row in told if len(row) != 4 or not all(row)] == []
 
 
-def test_the_development_extra_takes_the_embedded_one_in() -> None:
+def test_the_development_extra_takes_the_others_in() -> None:
     """The one requirement of `dev` that has no row is our own extra."""
-    assert PROJECT["optional-dependencies"]["dev"][0] == "handoff-guard[embedded]"
+    assert PROJECT["optional-dependencies"]["dev"][0] == "handoff-guard[embedded,tracing]"
 
 
 def test_the_page_tells_the_locked_versions() -> None:

@@ -68,6 +68,6 @@ def test_the_unit_runs_every_role() -> None:
     unit = pages.page("deploy/handoff-guard@.service")
     roles = re.findall(r"handoff-guard@(\w+)", unit)
 
-    assert roles == ["ingest", "dispatch", "sweep"]
+    assert roles == ["ingest", "dispatch", "sweep", "api"]
     assert [_parser().parse_args([role]).command.__name__ for role in roles] == [f"_{role}" for role in roles]
     assert re.findall(r"^ExecStart=\S+/handoff-guard %i$", unit, re.MULTILINE) != []

@@ -5,11 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from prometheus_client.metrics import MetricWrapperBase
-
-from consumers import console, requeue, set_aside, watchdog
+from consumers import requeue, set_aside, terminal, watchdog
 from domain.streams import StopReason
-from infra.metrics import Metrics
+from infra.metrics_list import METRICS
 from infra.wire import kinds
 from tests.tidy import pages
 
@@ -17,11 +15,8 @@ RUNBOOK = pages.page("docs/runbook.md")
 EVENTS = pages.page("docs/events.md")
 
 LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
-REFUSALS = {"_InvalidError", "Rejected", "Quarantined"}
+REFUSALS = {"InvalidError", "Rejected", "Quarantined"}
 """What is made where a record is refused; its first or second argument is the reason."""
-
-LABELS = {"topic", "partition", "outcome", "stage", "agency", "cause"}
-"""What may tell series apart: few values each, and none of them a person or an account."""
 
 
 def _calls(module: str) -> Iterator[ast.Call]:
@@ -41,11 +36,6 @@ def _logs(call: ast.Call) -> bool:
     return name.lstrip("_") == "log"
 
 
-def _metrics() -> dict[str, MetricWrapperBase]:
-    found = (one for one in vars(Metrics()).values() if isinstance(one, MetricWrapperBase))
-    return {f"{one._name}_total" if one._type == "counter" else one._name: one for one in found}
-
-
 def test_every_log_key_is_in_the_runbook() -> None:
     """The keys that the code logs and the lines of the runbook are the same."""
     logged = [call for module in pages.modules(*pages.PRODUCT) for call in _calls(module) if _logs(call)]
@@ -55,18 +45,10 @@ def test_every_log_key_is_in_the_runbook() -> None:
 
 
 def test_every_metric_is_in_the_runbook() -> None:
-    """The metrics that a process serves and the lines of the runbook are the same, with their labels."""
-    expected = {name: ", ".join(metric._labelnames) for name, metric in _metrics().items()}
+    """The list of metrics and the lines of the runbook are the same, with their labels."""
+    expected = {one.name: ", ".join(one.labels) for one in METRICS}
 
     assert expected == {row[0]: row[1] for row in pages.rows(RUNBOOK, "Metrics")}
-
-
-def test_a_metric_tells_no_person_apart() -> None:
-    """Every metric begins with guard_, and its labels are among the few that name no account and no customer."""
-    metrics = _metrics()
-
-    assert [name for name in metrics if not name.startswith("guard_")] == []
-    assert {label for metric in metrics.values() for label in metric._labelnames} == LABELS
 
 
 def test_every_stop_reason_is_in_the_runbook() -> None:
@@ -92,7 +74,7 @@ def test_every_quarantine_reason_is_in_the_runbook_and_in_the_page_on_events() -
 
 def test_every_exit_status_is_in_the_runbook() -> None:
     """The statuses with which our commands end are told, in their order."""
-    ours = {0, console.EXIT_WRONG, console.EXIT_USAGE, console.EXIT_UNAVAILABLE, watchdog.EXIT_STALLED}
+    ours = {0, terminal.EXIT_WRONG, terminal.EXIT_USAGE, terminal.EXIT_UNAVAILABLE, watchdog.EXIT_STALLED}
 
     assert [str(status) for status in sorted(ours)] == pages.names(RUNBOOK, "Exit status")
 

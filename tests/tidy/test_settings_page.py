@@ -13,7 +13,7 @@ from infra.settings import NOT_SETTINGS, PREFIX, Settings
 from tests.tidy import pages
 
 PAGE = pages.page("docs/settings.md")
-TABLES = ("Of every role", "Of `up`", "Of `ingest`", "Of `dispatch`", "Of `sweep` and `db upgrade`")
+TABLES = ("Of every role", "Of `up`", "Of `ingest`", "Of `api`", "Of `dispatch`", "Of `sweep` and `db upgrade`")
 
 
 def _in_words(value: object) -> str:
