@@ -1,7 +1,7 @@
 """The account page: may support say why the collector calls, what to tell the customer, and who acts next.
 
 Called by support. Each reading is written down before anything is shown. What is told is decided by
-`consumers.story`, and said by `consumers.console.telling`.
+`consumers.story`, and said by `telling` and `customer`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from consumers.api.routes import AnyName
-from consumers.console import telling
+from consumers.console import customer, telling
 from consumers.console.headers import HEADERS
 from consumers.console.render import link, page, part
 from consumers.console.replies import Reply, Told, back, told_page
@@ -86,7 +86,7 @@ def _page(request: Request, guest: Guest, story: Story, *, instant: datetime | N
         story=story,
         answer=answer,
         mood=mood,
-        to_tell=telling.to_tell(story, words),
+        to_tell=customer.in_words(story, words),
         steps={
             one.episode.opened.placement_id: telling.step_in_words(one.next_step, words) for one in story.placements
         },

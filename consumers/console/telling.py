@@ -1,4 +1,4 @@
-"""An account's story in the words of the console's reader: the answer, what to tell the customer, and each line.
+"""An account's story in the words of the console's reader: the answer, who acts next, and each line.
 
 Used by the account page. What is so is decided in `consumers.story`; here it is only said, in either language.
 """
@@ -13,7 +13,6 @@ from typing import Any
 
 from consumers.console.words import Words
 from consumers.story import Line, NextStep, PlacementNow, Step, Story
-from domain.clearance import Code
 from domain.events import Recorded
 
 LATE = timedelta(seconds=1)
@@ -23,27 +22,6 @@ NOTHING = "\u2013"
 """In place of what is not there."""
 
 Values = dict[str, object]
-
-
-class Tell(StrEnum):
-    """What a customer may be told: one text for each."""
-
-    PAID_TOLD = "tell_paid_told"
-    """Paid, and the collector was told to stop."""
-    PAID_WAITING = "tell_paid_waiting"
-    """Paid, and the collector is being told."""
-    PAID_OVER = "tell_paid_over"
-    """Paid, and the collector has confirmed that it stopped."""
-    NOT_ANNOUNCED = "tell_not_announced"
-    """Owed for a change of price that the customer was not properly told of."""
-    OWED_PLACED = "tell_owed_placed"
-    """Owed, and with a collector."""
-    OWED = "tell_owed"
-    """Owed, and with nobody."""
-    UNSURE = "tell_unsure"
-    """Not to be said now."""
-    NOTHING = "tell_nothing"
-    """Nothing is owed, and nobody collects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,53 +54,9 @@ def verdict(story: Story, words: Words) -> tuple[str, str]:
             return words("account.verdict_no"), "good"
 
 
-def to_tell(story: Story, words: Words) -> str:
-    """What to tell the customer, without a word of ours."""
-    tell, values = _to_tell(story, words)
-    return words(f"account.{tell}", **values)
-
-
-def _to_tell(story: Story, words: Words) -> tuple[Tell, Values]:
-    if story.paid_and_placed is None:
-        return Tell.UNSURE, {}
-    if paid := _paid(story):
-        one = paid[0]
-        recall = one.recall
-        values: Values = {"agency": one.episode.opened.agency_id, "paid": _how_paid(story, one, words)}
-        if recall is None or recall.sent_at is None:
-            return Tell.PAID_WAITING, values
-        by = words.moment(recall.acknowledge_by)
-        return Tell.PAID_TOLD, {**values, "told_at": words.moment(recall.sent_at), "by": by}
-    for debt in story.debts:
-        balance = debt.balance
-        if balance is not None and Code.PRICE_CHANGE_NOT_NOTIFIED in {one.code for one in debt.answer.reasons}:
-            return Tell.NOT_ANNOUNCED, {"amount": words.amount(balance.outstanding, balance.terms.currency)}
-    owed = [debt for debt in story.debts if debt.balance is not None and not debt.settled]
-    placed = {one.episode.opened.debt_id: one for one in story.placements if one.episode.is_open}
-    for debt in sorted(owed, key=lambda one: one.debt_id not in placed):
-        assert debt.balance is not None  # noqa: S101 # As they were chosen.
-        amount = words.amount(debt.balance.outstanding, debt.balance.terms.currency)
-        if debt.debt_id in placed:
-            agency_id = placed[debt.debt_id].episode.opened.agency_id
-            return Tell.OWED_PLACED, {"amount": amount, "agency": agency_id}
-        return Tell.OWED, {"amount": amount}
-    for over in story.placements:
-        if over.recall is not None and over.recall.acknowledged_at is not None:
-            at = words.moment(over.recall.acknowledged_at)
-            return Tell.PAID_OVER, {"agency": over.episode.opened.agency_id, "at": at}
-    return Tell.NOTHING, {}
-
-
 def _paid(story: Story) -> list[PlacementNow]:
     settled = {debt.debt_id for debt in story.debts if debt.settled}
     return [one for one in story.placements if one.episode.is_open and one.episode.opened.debt_id in settled]
-
-
-def _how_paid(story: Story, one: PlacementNow, words: Words) -> str:
-    (debt,) = (debt for debt in story.debts if debt.debt_id == one.episode.opened.debt_id)
-    if debt.settled_by is None:
-        return words("account.paid_somehow")
-    return words("account.paid_on", at=words.moment(debt.settled_by.at))
 
 
 def step_in_words(step: NextStep, words: Words) -> str:

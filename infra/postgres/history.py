@@ -69,6 +69,8 @@ class Published:
     """When the placement's recall took its place; it never arrived."""
     began_at: datetime | None = None
     """When the attempt began by which it arrived; None where none is kept, as by Kafka."""
+    made_at: datetime | None = None
+    """When the record was written down, by the database's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +162,7 @@ def read_history(connection: sa.Connection, codec: Codec, account_id: str) -> Ac
         case=batch.load([account_id])[account_id],
         recalls=tuple(_recall(row) for row in _rows(connection, _RECALLS, account_id)),
         published=tuple(
-            Published(row[0], bytes(row[1]), row[2], row[3], row[4], row[5], row[6])
-            for row in _rows(connection, _PUBLISHED, account_id)
+            Published(row[0], bytes(row[1]), *row[2:]) for row in _rows(connection, _PUBLISHED, account_id)
         ),
         set_aside=tuple(_set_aside(row) for row in _rows(connection, _SET_ASIDE, account_id)),
         stopped_topics=tuple(str(row[0]) for row in connection.execute(sa.text(_STOPPED))),
@@ -198,7 +199,8 @@ FROM recall WHERE account_id = :account_id ORDER BY requested_at, placement_id""
 _PUBLISHED = """
 SELECT topic, value, recall_id, sent_at, again, superseded_at,
        (SELECT max(d.began_at) FROM delivery_attempt d
-        WHERE d.account_id = outbox.account_id AND d.outbox_id = outbox.outbox_id AND d.delivered) AS began_at
+        WHERE d.account_id = outbox.account_id AND d.outbox_id = outbox.outbox_id AND d.delivered) AS began_at,
+       created_at
 FROM outbox WHERE account_id = :account_id ORDER BY outbox_id"""
 
 # What holds the account now, and what held it until a person gave it up.

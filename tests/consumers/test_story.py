@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -13,20 +12,17 @@ import sqlalchemy as sa
 from consumers.parts import CODEC
 from consumers.story import Line, NextStep, Step, Story, tell_story
 from consumers.story_report import story_as_json, story_in_words
-from domain.account import from_events
 from domain.agency import Agency
-from domain.events import ContactMade, DebtWithdrawn, DisputeOutcome, Event, RawRecord, RecallRejected, Recorded
+from domain.events import ContactMade, DebtWithdrawn, DisputeOutcome, RawRecord, RecallRejected
 from domain.policy import DebtRules
-from domain.recall import RecallRequested, Said, after, decide, recall_id_of
+from domain.recall import recall_id_of
 from infra.postgres.database import Database
-from infra.postgres.history import AccountHistory, History, Published, Recall, SetAside
-from infra.postgres.ledger import Case
+from infra.postgres.history import AccountHistory, History, Published
 from infra.postgres.quarantine import Drop, Quarantine
 from tests.builders import (
     ACCOUNT,
     LENIENT,
     acknowledged,
-    all_recorded,
     closed,
     day,
     dispute_ended,
@@ -38,78 +34,11 @@ from tests.builders import (
     returned,
 )
 from tests.conftest import Arrive
+from tests.histories import ALOUD, NOW, PAID_AND_PLACED, history, story
 from tests.records import payment, placement, record, referral
-
-NOW = day(4) + timedelta(minutes=30)
-"""Half an hour after the payment that the recalls of these tests are for; they are to be answered in an hour."""
 
 CONTACTED = ContactMade(ACCOUNT, "l-1", day(5), "phone")
 OBJECTED = RecallRejected(ACCOUNT, recall_id_of(ACCOUNT, "l-1"), "l-1", day(4), "they say that it is not paid")
-
-ALOUD = SetAside(7, "billing.payments", 0, 15, "KEY_MISMATCH", day(5), None)
-"""An event of the account that waits in quarantine."""
-
-
-def history(
-    *events: Event | Recorded,
-    sent: bool = True,
-    set_aside: Sequence[SetAside] = (),
-    stopped: Sequence[str] = (),
-    published: Sequence[Published] = (),
-) -> AccountHistory:
-    """The history that these events make when they are said one by one, each message decided as it happens."""
-    known = all_recorded(events)
-    said: dict[str, Said] = {}
-    recalls: list[Recall] = []
-    for number, one in enumerate(known, start=1):
-        account = from_events(ACCOUNT, known[:number])
-        messages = decide(account, said, LENIENT, now=one.time, noticed_by=one)
-        said = dict(after(said, messages))
-        recalls += [row(message, sent=sent) for message in messages if isinstance(message, RecallRequested)]
-    return AccountHistory(
-        account_id=ACCOUNT,
-        events=tuple(sorted(known, key=lambda one: one.stamp)),
-        case=Case(from_events(ACCOUNT, known), said),
-        recalls=tuple(recalls),
-        published=tuple(published),
-        set_aside=tuple(set_aside),
-        stopped_topics=tuple(stopped),
-    )
-
-
-def row(recall: RecallRequested, *, sent: bool) -> Recall:
-    """A recall as the database keeps it, sent a minute after it was requested."""
-    return Recall(
-        placement_id=recall.placement.placement_id,
-        recall_id=recall.recall_id,
-        agency_id=recall.placement.agency_id,
-        reason=recall.reason,
-        cause=recall.cause,
-        outstanding=recall.outstanding,
-        currency=recall.currency,
-        requested_at=recall.requested_at,
-        acknowledge_by=recall.acknowledge_by,
-        trigger_source=recall.trigger.source,
-        trigger_id=recall.trigger.id,
-        swept=False,
-        sent_at=recall.requested_at + timedelta(minutes=1) if sent else None,
-        acknowledged_at=None,
-        rejected_at=None,
-        overdue_at=None,
-        state="sent" if sent else "requested",
-    )
-
-
-def _no_recall() -> Recall:
-    raise AssertionError("it is recalled")
-
-
-def story(*events: Event | Recorded, now: datetime = NOW, sent: bool = True) -> Story:
-    """The story of the account that these events make."""
-    return tell_story(history(*events, sent=sent), LENIENT, now)
-
-
-PAID_AND_PLACED = (referred(), opened(), paid(at=day(4)))
 
 
 class TestVerdict:
@@ -319,7 +248,7 @@ class TestLines:
     def test_what_followed_a_recall_that_nobody_answered_is_told(self) -> None:
         """Overdue, sent again, escalated, taken over: each a line; and the next step is whoever has it."""
         recall = replace(
-            story(*PAID_AND_PLACED).placements[0].recall or _no_recall(),
+            history(*PAID_AND_PLACED).recalls[0],
             overdue_at=day(5),
             escalated_at=day(6),
             taken_over_at=day(7),
