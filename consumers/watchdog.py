@@ -2,19 +2,31 @@
 
 Used by `ingest`. kafka-python has had partitions that stopped without a word, and a thread that hangs in a
 call can't look after itself: so one thread watches the loop's beats, and the loop watches its positions.
+
+Neither counts time in which nothing could have moved: a database or a broker that was away, a machine that stood.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
+from types import FrameType
 
 from infra.logs import Logger
 
 EXIT_STALLED = 70
 """The exit status of a worker that must be started again (EX_SOFTWARE of sysexits.h)."""
+
+
+TICKS = 10
+"""So many times in `stalled_seconds` the beats are watched; a loop that hangs misses all of them."""
+
+LOOKS_APART_MAX = 2
+"""Between two looks no more than so many times their distance counts: what took longer was not the reading."""
 
 
 class StalledError(Exception):
@@ -41,11 +53,13 @@ class Watchdog:
         self._beat = beat
         self._beaten_at = clock()
         self._look_at = 0.0
-        self._since: dict[tuple[str, int], tuple[int, float]] = {}
+        self._looked_at = clock()
+        self._stood: dict[tuple[str, int], tuple[int, float]] = {}
 
     def guard(self) -> None:
-        """Watch the beats from a thread of its own, and end the process where they stop."""
-        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        """Watch the beats of this thread from another, and end the process where they stop."""
+        watched = (threading.get_ident(),)
+        threading.Thread(target=self._watch, args=watched, name="watchdog", daemon=True).start()
 
     def beat(self) -> None:
         """The loop turns."""
@@ -67,21 +81,32 @@ class Watchdog:
     def behind(self, positions: Mapping[tuple[str, int], int]) -> None:
         """These places have records to read, and are at these positions.
 
-        Raises StalledError where one has been at the same position for `stalled_seconds`.
+        Raises StalledError where one has been at the same position for `stalled_seconds` in which it was looked at.
         """
         now = self._clock()
-        self._since = {
-            place: self._since[place] if self._since.get(place, (None,))[0] == position else (position, now)
-            for place, position in positions.items()
-        }
-        for (topic, partition), (position, since) in self._since.items():
-            if now - since > self._stalled_seconds:
-                raise StalledError(f"{topic}/{partition} is behind, and at {position} for {now - since:.0f} s")
+        passed = min(now - self._looked_at, LOOKS_APART_MAX * self._check_seconds)
+        self._looked_at = now
+        before = self._stood
+        self._stood = {place: (position, 0.0) for place, position in positions.items()}
+        for place, (position, stood) in before.items():
+            if positions.get(place) == position:
+                self._stood[place] = (position, stood + passed)
+        for (topic, partition), (position, stood) in self._stood.items():
+            if stood > self._stalled_seconds:
+                raise StalledError(f"{topic}/{partition} is behind, and at {position} for {stood:.0f} s")
 
-    def _watch(self) -> None:
-        while True:
-            time.sleep(self._stalled_seconds / 10)
-            silent = self._clock() - self._beaten_at
-            if silent > self._stalled_seconds:
-                self._log.error("worker.stalled", silent_seconds=round(silent))
-                os._exit(EXIT_STALLED)  # The loop's thread hangs, so nothing gentler would be heard.
+    def _watch(self, watched: int) -> None:
+        """Look at a thread's beats; where none comes for `TICKS` looks, say where it hangs and end the process."""
+        seen, missed = self._beaten_at, 0
+        while missed < TICKS:
+            time.sleep(self._stalled_seconds / TICKS)
+            missed = missed + 1 if self._beaten_at == seen else 0
+            seen = self._beaten_at
+        hangs_at = _places(sys._current_frames().get(watched))  # noqa: SLF001 # There is no other way to see it.
+        self._log.error("worker.stalled", silent_seconds=round(self._clock() - seen), hangs_at=hangs_at)
+        os._exit(EXIT_STALLED)  # The loop's thread hangs, so nothing gentler would be heard.
+
+
+def _places(frame: FrameType | None) -> list[str]:
+    """Where a thread is, its innermost call last: files, lines and functions, and no values."""
+    return [f"{one.filename}:{one.lineno} {one.name}" for one in traceback.extract_stack(frame)] if frame else []

@@ -27,7 +27,7 @@ CHUNK_ACCOUNTS = 40
 DELIVERY_TIMEOUT_MS = 120_000
 """Far above every outage of the tests: what is sent is acknowledged, or the test is at fault."""
 
-WAIT_SECONDS = 60
+WAIT_SECONDS = 180
 
 Json = dict[str, Any]  # `Any`: JSON, as it stands in a record.
 

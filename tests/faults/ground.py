@@ -32,6 +32,9 @@ BATCH_EVENTS = 20
 
 CATCH_LOOKS_MAX = 2_000
 
+WAITED_SECONDS = 30
+"""For one answer of a part to the tests: the machine may stand for long, and nothing is proved by our own haste."""
+
 Place = tuple[str, int]
 
 
@@ -114,7 +117,11 @@ class Ground:
             return owners.keys() == {worker.pid for worker in workers} and all(owners.values())
 
         pids = [worker.pid for worker in workers]
-        wait_until(f"{pids} share the partitions", shared, seen=self._group)
+        wait_until(f"{pids} share the partitions", shared, seen=self._seen)
+
+    def _seen(self) -> str:
+        """The group, and the last words of every worker, for whoever waits for one in vain."""
+        return "\n".join([str(self._group()), *(worker.last_words() for worker in self.workers)])
 
     def owners(self, name: str = "") -> dict[int, set[Place]]:
         """The members of the group, or of another, by process id, with their partitions; none in a rebalance."""
@@ -181,7 +188,7 @@ class Ground:
     @contextmanager
     def connection(self) -> Iterator[psycopg2.extensions.connection]:
         """A connection of our own."""
-        with closing(psycopg2.connect(self.database_url, connect_timeout=5)) as connected:
+        with closing(psycopg2.connect(self.database_url, connect_timeout=WAITED_SECONDS)) as connected:
             yield connected
 
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:  # `Any`: rows are untyped.
@@ -216,7 +223,7 @@ class Ground:
                     first.setdefault(place, at)
             return first.keys() == waited
 
-        wait_until("the partitions move again", all_moved)
+        wait_until("the partitions move again", all_moved, seen=self._seen)
         return max(first.values()) - since
 
     # --- The cluster ---
@@ -225,7 +232,9 @@ class Ground:
     def admin(self) -> Iterator[KafkaAdminClient]:
         """An admin client of our own."""
         with closing(
-            KafkaAdminClient(bootstrap_servers=self.kafka.bootstrap_servers.split(","), request_timeout_ms=5_000)
+            KafkaAdminClient(
+                bootstrap_servers=self.kafka.bootstrap_servers.split(","), request_timeout_ms=WAITED_SECONDS * 1000
+            )
         ) as client:
             yield client
 

@@ -24,8 +24,10 @@ LOOK_SECONDS = 0.05
 """Between looks at what can only be asked: positions, groups, replicas, a file."""
 
 LAST_WORDS_LINES = 20
-END_SECONDS = 20
-QUIET_SECONDS = 60
+
+END_SECONDS = 60
+QUIET_SECONDS = 180
+"""Far above what anything takes on a machine of its own: they end what never ends, and measure nothing."""
 
 
 def wait_until(
