@@ -35,6 +35,7 @@ from infra.postgres.producers import Producers
 from infra.postgres.streams import Streams
 from infra.wire.kinds import INBOUND_TOPICS
 from tests import parts as real_parts
+from tests.beside import Beside, Way, beside, echoing
 from tests.builders import LENIENT, day
 
 NO_SKIP = "GUARD_TEST_NO_SKIP"
@@ -66,6 +67,20 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[real_parts.Parts
     """The real parts, shared by the session."""
     with real_parts.test_parts(tmp_path_factory.mktemp("parts")) as given:
         yield given
+
+
+@pytest.fixture(scope="session")
+def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
+    """A process that does nothing but answer, by which the machine is measured."""
+    with echoing(tmp_path_factory.mktemp("echo")) as way:
+        yield way
+
+
+@pytest.fixture
+def bare(echo: Way) -> Iterator[Beside]:
+    """What the machine takes for an answer of that process while the test runs."""
+    with beside(echo) as asked:
+        yield asked
 
 
 @pytest.fixture(scope="session")

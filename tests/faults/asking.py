@@ -12,7 +12,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -49,6 +49,12 @@ AGENCY = "agency-1"
 PATIENCE_SECONDS = 60
 """Of a client: far above what any answer may take, so that a late answer is seen as late."""
 
+TRIES_MAX = 20
+"""For an answer that can't be given at the moment: each takes 2 s at the most on a machine that is not busy."""
+
+NOT_NOW = frozenset({"hold STREAM_BEHIND", "503 unavailable"})
+"""What a machine that stands for a moment makes of any answer."""
+
 BEGAN = datetime.now(UTC)
 REFERRED_AT = BEGAN - timedelta(days=10)
 PAID_AT = BEGAN - timedelta(days=1)
@@ -71,10 +77,11 @@ def paid(account: str) -> RawRecord:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back, and how long it took."""
+    """What came back, when it was asked by the machine's clock, and how long it took."""
 
     status: int
     body: Json
+    asked_at: float
     seconds: float
 
     @property
@@ -116,21 +123,21 @@ class Front:
 
     def post(self, path: str, body: Mapping[str, object], *, process: int | None = None) -> Answer:
         """Send something."""
-        return self._call("POST", path, json.dumps(body), process)
+        return self.call("POST", path, json.dumps(body), process)
 
     def get(self, path: str, *, process: int | None = None) -> Answer:
         """Read something."""
-        return self._call("GET", path, None, process)
+        return self.call("GET", path, None, process)
 
-    def _call(self, method: str, path: str, body: str | None, process: int | None) -> Answer:
+    def call(self, method: str, path: str, body: str | None, process: int | None) -> Answer:
         """One call on this thread's own connection."""
         number = next(self._turn) if process is None else process
         connection = self._connection(self.ports[number % len(self.ports)])
-        began = time.monotonic()
+        asked_at, began = time.time(), time.monotonic()
         connection.request(method, path, body, {"Authorization": f"Bearer {self._key}"})
         answered = connection.getresponse()
         told = json.loads(answered.read())
-        return Answer(answered.status, told, time.monotonic() - began)
+        return Answer(answered.status, told, asked_at, time.monotonic() - began)
 
     def _connection(self, port: int) -> http.client.HTTPConnection:
         of_port: dict[int, http.client.HTTPConnection] = self._of_thread.__dict__.setdefault("connections", {})
@@ -221,6 +228,25 @@ def owing(ground: Ground, producer: KafkaProducer, prefix: str, accounts: int) -
     send(producer, map(referred, names))
     caught_up(ground)
     return names
+
+
+def cleared(front: Front, account: str) -> str:
+    """A clearance that is clear; one that is held by a busy machine is asked for again."""
+    for _ in range(TRIES_MAX):
+        answer = front.ask(account)
+        if answer.said == "clear":
+            return str(answer.body["clearance_id"])
+        assert answer.said in NOT_NOW
+    raise AssertionError(f"{account} was not clear in {TRIES_MAX} tries")
+
+
+def answered(confirm: Callable[[], Answer]) -> Answer:
+    """The answer to a confirmation, asked for again where there is none yet, as the contract says."""
+    for _ in range(TRIES_MAX):
+        answer = confirm()
+        if answer.status != 503:
+            return answer
+    raise AssertionError(f"a confirmation was not answered in {TRIES_MAX} tries")
 
 
 def table(title: str, tallies: Mapping[str, Mapping[str, int]]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 import pytest
 from kafka import KafkaProducer
 
+from tests.beside import PATIENCE_SECONDS, Beside, Way, beside
 from tests.faults.asking import Answer, Front, Ingests, caught_up, owing, paid, slowest, table
 from tests.faults.feed import Feed, Feeder
 from tests.faults.ground import PARTITIONS, Ground
@@ -40,13 +41,21 @@ that has no time for anybody."""
 PER_SECOND = 50
 """Records of the feed beside the race."""
 
-JOINED_SECONDS = 30
+JOINED_SECONDS = 180
 
 ANSWERED_SECONDS = 10.0
-"""2 s at the barrier and 8 s for the whole call (the API's own limit); no answer may take longer than both."""
+"""2 s at the barrier and 8 s for the whole call (the API's own limit); no answer may take longer than both, and
+what the machine takes on top."""
+
+STOOD_SECONDS = 1.0
+"""A bare request that takes so long tells of a machine that stands: what is held then is not held without need."""
+
+OVER_SECONDS = 15.0
+"""After so long everything has got over it: a broker that was taken for dead, a worker that lost its share."""
 
 SETTLED = "refuse DEBT_SETTLED"
 BEHIND = "hold STREAM_BEHIND"
+BARE = "bare"
 UNAVAILABLE = "503 unavailable"
 
 
@@ -160,6 +169,23 @@ def feeding(ground: Ground, seed: int, name: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def bare_parts(ground: Ground, echo: Way) -> Iterator[tuple[Way, ...]]:
+    """An empty process, a commit of one row on the same PostgreSQL, a record that every replica acknowledges."""
+    ground.make_topic(BARE)
+    with ground.connection() as connection, producing(ground.kafka.bootstrap_servers) as producer:
+
+        def commit() -> None:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(f"CREATE TABLE IF NOT EXISTS {BARE} (at timestamptz)")
+                cursor.execute(f"INSERT INTO {BARE} VALUES (now())")  # noqa: S608 # Of our own constant.
+
+        def acknowledge() -> None:
+            producer.send(BARE, b"").get(timeout=PATIENCE_SECONDS)
+
+        yield echo, commit, acknowledge
+
+
 def raced(
     ground: Ground, ingests: Ingests, race: Race, accounts: Sequence[str], disturb: Disturb, seed: int
 ) -> Counter[str]:
@@ -169,12 +195,11 @@ def raced(
         disturb(ground, ingests, race, random.Random(seed))
         for one in rounds:
             one.result()
-    assert slowest(race.answers) < ANSWERED_SECONDS
     return Counter(one.said for one in race.answers)
 
 
 def test_no_answer_overlooks_a_payment_that_was_acknowledged_before_the_question(
-    ground: Ground, front: Front, producer: KafkaProducer, seed: int
+    ground: Ground, front: Front, producer: KafkaProducer, bare: Beside, seed: int
 ) -> None:
     """In thousands of rounds, whatever befalls the workers, not one debt that was just paid is clear."""
     tallies: dict[str, Counter[str]] = {}
@@ -185,6 +210,7 @@ def test_no_answer_overlooks_a_payment_that_was_acknowledged_before_the_question
                 race = Race(front, producer, accounts, seed)
                 tallies[name] = raced(ground, ingests, race, accounts, disturb, seed)
         sys.stdout.write(f"{name}: {tallies[name]}, the slowest {slowest(race.answers):.1f} s\n")
+        assert bare.late(race.answers, ANSWERED_SECONDS) == []
     sys.stdout.write("\n".join(["", *table("workers", tallies), ""]))
 
     assert sum(tally.total() for tally in tallies.values()) >= ROUNDS_MIN
@@ -194,11 +220,19 @@ def test_no_answer_overlooks_a_payment_that_was_acknowledged_before_the_question
     assert tallies["frozen and thawed"][BEHIND] > 0
 
 
-def test_nothing_is_held_without_need(ground: Ground, producer: KafkaProducer, seed: int) -> None:
-    """With nothing wrong, while a feed goes on, what is owed is clear and what was just paid is refused."""
+def test_nothing_is_held_without_need(ground: Ground, producer: KafkaProducer, echo: Way, seed: int) -> None:
+    """With nothing wrong, while a feed goes on, what is owed is clear and what was just paid is refused.
+
+    An answer is excused where bare requests to the same parts stood still, shortly before it or meanwhile.
+    """
     rounds = 500
     front = Front(ground, processes=PROCESSES, wait_ms=PATIENT_MS)
-    with working(ground, "500"), feeding(ground, seed, "quiet"):
+    with (
+        working(ground, "500"),
+        feeding(ground, seed, "quiet"),
+        bare_parts(ground, echo) as ways,
+        beside(*ways) as bare,
+    ):
         owed = owing(ground, producer, "owed", rounds)
         settled = owing(ground, producer, "settled", rounds)
         race = Race(front, producer, settled, seed)
@@ -209,12 +243,21 @@ def test_nothing_is_held_without_need(ground: Ground, producer: KafkaProducer, s
             ]
         answers = [one.result() for one, _ in asking]
         assert [other.exception() for _, other in asking] == [None] * rounds
+
+        def without_need(one: Answer) -> bool:
+            return bare.slowest(since=one.asked_at - OVER_SECONDS, until=one.asked_at + one.seconds) < STOOD_SECONDS
+
+        needless = [one for one in answers if one.said != "clear" and without_need(one)]
+        needless += [one for one in race.answers if one.said != SETTLED and without_need(one)]
     tallies = {"owed": Counter(one.said for one in answers), "just paid": Counter(one.said for one in race.answers)}
     seconds = sorted(one.seconds for one in (*answers, *race.answers))
     sys.stdout.write("\n".join(["", *table("debts", tallies), ""]))
     sys.stdout.write(f"half within {seconds[rounds] * 1000:.0f} ms, the slowest {seconds[-1] * 1000:.0f} ms\n")
 
-    assert {"owed": {"clear": rounds}, "just paid": {SETTLED: rounds}} == tallies
+    assert needless == []
+    assert tallies["owed"].keys() <= {"clear", BEHIND, UNAVAILABLE}
+    assert tallies["just paid"].keys() <= {SETTLED, BEHIND, UNAVAILABLE}
+    assert min(tallies["owed"]["clear"], tallies["just paid"][SETTLED]) > rounds / 2
 
 
 def test_without_a_barrier_the_race_is_lost(ground: Ground, producer: KafkaProducer, seed: int) -> None:

@@ -13,9 +13,9 @@ from itertools import count
 from pathlib import Path
 
 from infra.embedded import Child
-from tests.faults.worker import ROOT, wait_until
+from tests.faults.worker import QUIET_SECONDS, ROOT, wait_until
 
-END_SECONDS = 40
+END_SECONDS = 90
 """The last customers wait for their acknowledgement and their answer."""
 
 
@@ -106,7 +106,7 @@ class Till:
         ]
         return sorted((one for one in found if one.asked_at >= since), key=lambda one: one.asked_at)
 
-    def wait_for(self, answers: int, *, since: float, seconds: float = 60.0) -> None:
+    def wait_for(self, answers: int, *, since: float, seconds: float = QUIET_SECONDS) -> None:
         """Go on when so many questions about paid debts, asked since an instant, are answered."""
         wait_until(
             f"{answers} questions are answered",
@@ -115,7 +115,7 @@ class Till:
             seen=lambda: Counter(one.words for one in self.told(since=since)),
         )
 
-    def wait_until_answers_are_back(self, answers: int, *, since: float, seconds: float = 60.0) -> None:
+    def wait_until_answers_are_back(self, answers: int, *, since: float, seconds: float = QUIET_SECONDS) -> None:
         """Go on when the last so many answers since an instant all were none that had to wait."""
 
         def back() -> bool:

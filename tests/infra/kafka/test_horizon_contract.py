@@ -18,6 +18,7 @@ from infra.kafka.cluster import Cluster
 from infra.kafka.connection import Connection
 from infra.kafka.horizon import ASK_TIMEOUT_MS, Horizon, UncertainError
 from tests import parts as real_parts
+from tests.beside import Beside
 from tests.inbound import until
 
 pytestmark = pytest.mark.parts
@@ -125,7 +126,7 @@ class TestOneBroker:
 class TestThreeBrokers:
     """What holds while one of three is away."""
 
-    def test_a_leader_that_dies_is_a_doubt_until_another_leads(self, three: EmbeddedKafka) -> None:
+    def test_a_leader_that_dies_is_a_doubt_until_another_leads(self, three: EmbeddedKafka, bare: Beside) -> None:
         """Every look says within its deadline that it is sure, or that it is not."""
         three.start()
         connection = Connection(three.bootstrap_servers)
@@ -137,15 +138,12 @@ class TestThreeBrokers:
             asker.look(deadline_seconds=LONG_SECONDS)
 
             three.kill_node(asker._leaders[topic, 0])
-            asked_at = time.monotonic()
-            with pytest.raises(UncertainError):
+            with bare.within(5), pytest.raises(UncertainError):
                 asker.look(deadline_seconds=SHORT_SECONDS)
-            took_seconds = time.monotonic() - asked_at
             sender.send(topic, b"x", partition=0).get(LONG_SECONDS)
             seen = asker.look(deadline_seconds=LONG_SECONDS)
 
         assert seen[topic].ends[0] == 1
-        assert took_seconds < 5
 
     def test_a_leader_that_is_forgotten_is_no_obstacle(self, three: EmbeddedKafka) -> None:
         """It died while nobody asked, and the brokers and the library know it no more: the next look is sure."""
@@ -164,7 +162,7 @@ class TestThreeBrokers:
             assert leader not in asker._brokers()
             assert before == asker.look(deadline_seconds=LONG_SECONDS)
 
-    def test_a_frozen_broker_that_leads_nothing_holds_nobody_up(self, three: EmbeddedKafka) -> None:
+    def test_a_frozen_broker_that_leads_nothing_holds_nobody_up(self, three: EmbeddedKafka, bare: Beside) -> None:
         """Two of three are witnesses enough, so no look waits until the third has not answered for long enough."""
         three.start()
         connection = Connection(three.bootstrap_servers)
@@ -175,11 +173,11 @@ class TestThreeBrokers:
             three.freeze_node(frozen)
             try:
                 asker.look(deadline_seconds=LONG_SECONDS)
-                slowest_seconds = max(seconds_of(asker) for _ in range(200))
+                for _ in range(200):
+                    with bare.within(ASK_TIMEOUT_MS / 1000):
+                        asker.look(deadline_seconds=LONG_SECONDS)
             finally:
                 three.thaw_node(frozen)
-
-        assert slowest_seconds < ASK_TIMEOUT_MS / 1000
 
 
 def test_who_can_not_connect_leaves_nothing_behind() -> None:
@@ -191,13 +189,6 @@ def test_who_can_not_connect_leaves_nothing_behind() -> None:
                 asker.look(deadline_seconds=SHORT_SECONDS)
 
     assert [thread for thread in threading.enumerate() if "nobody" in thread.name] == []
-
-
-def seconds_of(asker: Horizon) -> float:
-    """How long a look takes."""
-    asked_at = time.monotonic()
-    asker.look(deadline_seconds=LONG_SECONDS)
-    return time.monotonic() - asked_at
 
 
 def made(connection: Connection, *, replicas: int) -> str:
