@@ -65,8 +65,8 @@ class Beside:
     def slowest(self, *, since: float = -math.inf, until: float = math.inf) -> float:
         """The seconds of the slowest bare request that was under way between two instants."""
         now = time.time()
-        every = [*self._took, *((began, now) for began in list(self._under_way.values()))]
-        return max((ended - began for began, ended in every if ended >= since and began <= until), default=0.0)
+        every = [*self._took, *((due, now) for due in list(self._under_way.values()) if due < now)]
+        return max((ended - due for due, ended in every if ended >= since and due <= until), default=0.0)
 
     def late(self, answers: Iterable[One], bound_seconds: float) -> list[One]:
         """The answers that took longer than they may, and more than that by what a bare request took meanwhile."""
@@ -86,16 +86,21 @@ class Beside:
         assert self.late([took], bound_seconds) == [], f"{took.seconds:.2f} s, where {bound_seconds} s are allowed"
 
     def ask(self, way: Way) -> None:
-        """Ask again and again, until it is enough. A request that fails took its time too."""
+        """Ask again and again, until it is enough. A request that fails took its time too.
+
+        Each counts from when it was due: the machine may stand while nobody asks, too.
+        """
         me = threading.get_ident()
-        while not self._enough.wait(EVERY_SECONDS):
-            began = self._under_way[me] = time.time()
+        while True:
+            due = self._under_way[me] = time.time() + EVERY_SECONDS
+            if self._enough.wait(EVERY_SECONDS):
+                break
             try:
                 way()
             except Exception as why:  # noqa: BLE001 # Whatever it is, it is not the guard's.
                 sys.stdout.write(f"a bare request failed: {type(why).__name__}\n")
-            self._took.append((began, time.time()))
-            del self._under_way[me]
+            self._took.append((due, time.time()))
+        del self._under_way[me]
 
     def stop(self) -> None:
         """No more requests after those that are under way."""

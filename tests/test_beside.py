@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 from tests.beside import Took, beside, echoing
+from tests.faults.worker import ROOT
 
 
 def test_what_the_machine_took_is_allowed_and_no_more() -> None:
@@ -44,6 +48,29 @@ def test_one_that_is_under_way_counts() -> None:
         hangs.set()
 
     assert late == []
+
+
+STANDS = """
+import time
+from tests.beside import beside
+
+with beside(lambda: None) as bare:
+    print("measures", flush=True)
+    while bare.slowest() < 1:
+        time.sleep(0.05)
+"""
+
+
+def test_a_machine_that_stands_between_two_requests_is_seen() -> None:
+    """As by a process that is frozen with all its threads: the request that was due then is late."""
+    with subprocess.Popen([sys.executable, "-c", STANDS], stdout=subprocess.PIPE, cwd=ROOT) as measuring:
+        assert measuring.stdout is not None
+        assert measuring.stdout.readline() == b"measures\n"
+        measuring.send_signal(signal.SIGSTOP)
+        time.sleep(2)
+        measuring.send_signal(signal.SIGCONT)
+
+        assert measuring.wait(60) == 0
 
 
 def test_an_echo_answers(tmp_path: Path) -> None:
