@@ -201,8 +201,8 @@ def _add_quarantine(parser: argparse.ArgumentParser) -> None:
     which.add_argument("ids", type=_number(1, 2**63 - 1), nargs="*", default=[], metavar="ID")
     which.add_argument("--account", metavar="A", help="all that hold this account")
     which.add_argument("--all", action="store_true", help="all that wait")
-    drop = _add(actions, "drop", _quarantine_drop, "give an event up for good, such as a conflict; its bytes stay")
-    drop.add_argument("id", type=_number(1, 2**63 - 1), metavar="ID")
+    drop = _add(actions, "drop", _quarantine_drop, "give events up for good, such as a conflict; their bytes stay")
+    drop.add_argument("ids", type=_number(1, 2**63 - 1), nargs="+", metavar="ID")
     _add_who_and_why(drop)
 
 
@@ -301,7 +301,7 @@ def _quarantine_list(arguments: argparse.Namespace, settings: Settings) -> int:
 def _quarantine_show(arguments: argparse.Namespace, settings: Settings) -> int:
     with _house("quarantine", settings) as house:
         held = house.quarantine().look(arguments.id)
-    return _show(held, arguments, missing="is no event of the quarantine")
+    return _show(held, arguments.id, "is no event of the quarantine", as_json=arguments.json)
 
 
 def _quarantine_requeue(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -313,18 +313,23 @@ def _quarantine_requeue(arguments: argparse.Namespace, settings: Settings) -> in
 
 
 def _quarantine_drop(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Each by itself: one that does not wait keeps none of the others from being given up."""
+    status = 0
     with _house("quarantine", settings) as house:
-        dropped = house.quarantine().drop(arguments.id, by=arguments.by, reason=arguments.reason)
-        if dropped is not None:
-            house.log.warning("quarantine.dropped", quarantine_id=arguments.id, reason=dropped.reason)
-    return _show(dropped, arguments, missing="does not wait in quarantine")
+        for quarantine_id in arguments.ids:
+            dropped = house.quarantine().drop(quarantine_id, by=arguments.by, reason=arguments.reason)
+            if dropped is not None:
+                house.log.warning("quarantine.dropped", quarantine_id=quarantine_id, reason=dropped.reason)
+            shown = _show(dropped, quarantine_id, "does not wait in quarantine", as_json=arguments.json)
+            status = max(status, shown)
+    return status
 
 
-def _show(held: Held | None, arguments: argparse.Namespace, *, missing: str) -> int:
+def _show(held: Held | None, quarantine_id: int, missing: str, *, as_json: bool) -> int:
     if held is None:
-        complain(f"{arguments.id} {missing}")
+        complain(f"{quarantine_id} {missing}")
         return EXIT_WRONG
-    answer(quarantine_report.show_as_json(held), quarantine_report.show_in_words(held), as_json=arguments.json)
+    answer(quarantine_report.show_as_json(held), quarantine_report.show_in_words(held), as_json=as_json)
     return 0
 
 

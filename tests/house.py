@@ -6,7 +6,10 @@ Used by the acceptance tests and the drills; `tests.faults.ground` has the same 
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -18,7 +21,7 @@ import psycopg2
 
 from infra.embedded import free_ports
 from tests import inbound
-from tests.faults.worker import Worker, wait_until
+from tests.faults.worker import ROOT, Worker, wait_until
 from tests.parts import Parts
 
 ROLES = ("ingest", "dispatch", "sweep", "api")
@@ -95,6 +98,22 @@ class House:
     def logged(self, event: str) -> list[Json]:
         """The lines of one event."""
         return [one for one in self.lines() if one.get("event") == event]
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run `handoff-guard` with these words, as an operator does in a terminal."""
+        settings = {"DATABASE_URL": self.database_url, "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers}
+        named = {f"GUARD_{name}": value for name, value in {**settings, **self.settings}.items()}
+        command = [sys.executable, "-m", "consumers.main", *words]
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("GUARD_")}
+        return subprocess.run(
+            command, cwd=ROOT, env={**inherited, **named}, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    def key(self, *scopes: str) -> str:
+        """A new key with these scopes."""
+        made = self.command("keys", "create", "tests", *(f"--scope={scope}" for scope in scopes), "--json")
+        assert made.returncode == 0, made.stderr
+        return str(json.loads(made.stdout)["key"])
 
     def stop(self) -> None:
         """Have every role finish what it has in hand."""

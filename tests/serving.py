@@ -139,17 +139,20 @@ class Served:
 
     def guest(self, *scopes: Scope, tongue: str = "en") -> httpx2.Client:
         """A browser without a screen that is signed in at the console, by a key with these scopes or with all."""
-        headers = {"Accept-Language": tongue}
-        client = httpx2.Client(base_url=self.url, headers=headers, timeout=DEADLINE_SECONDS, follow_redirects=True)
-        browser = self._stack.enter_context(client)
-        form = browser.get("/console/sign-in").text
-        sent = {"key": self.key(*scopes), "form_token": form_token_in(form), "next": ""}
-        browser.post("/console/sign-in", data=sent)
-        return browser
+        return self._stack.enter_context(signed_in(self.url, self.key(*scopes), tongue=tongue))
 
     def close(self) -> None:
         """Let go of the callers' connections."""
         self._stack.close()
+
+
+def signed_in(url: str, key: str, *, tongue: str = "en") -> httpx2.Client:
+    """A browser without a screen, at the console of an API, signed in by a key."""
+    headers = {"Accept-Language": tongue}
+    browser = httpx2.Client(base_url=url, headers=headers, timeout=DEADLINE_SECONDS, follow_redirects=True)
+    form = browser.get("/console/sign-in").text
+    browser.post("/console/sign-in", data={"key": key, "form_token": form_token_in(form), "next": ""})
+    return browser
 
 
 def told(page: str) -> str:

@@ -206,6 +206,16 @@ class TestQuarantine:
         assert main(["quarantine", "drop", number, "--reason", "again"]) == EXIT_WRONG
         assert capsys.readouterr().err == f"handoff-guard: {number} does not wait in quarantine\n"
 
+    def test_drop_of_several_gives_up_those_that_wait(
+        self, held: Held, database: Database, capsys: Printed
+    ) -> None:
+        """One that does not wait is told, and keeps none of the others."""
+        ids = ["999999", str(held.quarantine_id)]
+
+        assert main(["quarantine", "drop", *ids, "--reason", "sent by a wrong version"]) == EXIT_WRONG
+        assert capsys.readouterr().err == "handoff-guard: 999999 does not wait in quarantine\n"
+        assert Quarantine(database).holds([ACCOUNT]) == {}
+
     @pytest.mark.parametrize(
         "arguments",
         [
