@@ -139,7 +139,7 @@ class Served:
 
     def guest(self, *scopes: Scope, tongue: str = "en") -> httpx2.Client:
         """A browser without a screen that is signed in at the console, by a key with these scopes or with all."""
-        return self._stack.enter_context(signed_in(self.url, self.key(*scopes), tongue=tongue))
+        return self._stack.enter_context(closing(signed_in(self.url, self.key(*scopes), tongue=tongue)))
 
     def close(self) -> None:
         """Let go of the callers' connections."""

@@ -3,58 +3,33 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psycopg2
 import pytest
 
-from consumers.compose import House
 from consumers.roles import RoleRefusedError, Roles
 from consumers.telecom import Customer
 from consumers.terminal import EXIT_UNAVAILABLE, EXIT_USAGE
 from infra import logs
-from infra.embedded import free_ports
 from infra.settings import Settings
 from tests import parts as real_parts
 from tests.builders import day
+from tests.running_up import DEADLINE_SECONDS, UP, Running, environment, running_up
 
-UP = (sys.executable, "-m", "consumers.main", "up")
-DEADLINE_SECONDS = 60
 POLL_SECONDS = 0.05
 
 pytestmark = pytest.mark.parts
 
 
-class Running:
-    """An `up`, what it said, and where its servers are."""
-
-    def __init__(self, process: subprocess.Popen[str], words: str) -> None:
-        self.process = process
-        self.words = words
-        self.database_url = _found(r"GUARD_DATABASE_URL=(\S+)", words)
-        self.bootstrap_servers = _found(r"GUARD_KAFKA_BOOTSTRAP_SERVERS=(\S+)", words)
-
-    def pid(self, role: str) -> int:
-        """The process of a role, as it was started first."""
-        return int(_found(rf"{role} \(pid (\d+)\)", self.words))
-
-    def execute(self, statement: str) -> list[tuple[object, ...]]:
-        """What a query gives."""
-        with closing(psycopg2.connect(self.database_url)) as connection, connection.cursor() as cursor:
-            cursor.execute(statement)
-            return cursor.fetchall()
-
-
 def test_up_runs_the_main_job_and_replaces_what_dies(tmp_path: Path) -> None:
     """A recall goes out, a killed worker is replaced and reads on, SIGTERM ends everything, and the data stays."""
-    with _up(tmp_path) as running:
+    with running_up(tmp_path) as running:
         customer = Customer(1, 850_00)
         _say(running, customer, paid=False)
         _wait(lambda: running.execute("SELECT count(*) FROM ledger") == [(2,)])
@@ -67,15 +42,15 @@ def test_up_runs_the_main_job_and_replaces_what_dies(tmp_path: Path) -> None:
 
         assert running.process.wait(DEADLINE_SECONDS) == 0
         assert not any(_is_there(pid) for pid in roles)
-    with _up(tmp_path) as again:
+    with running_up(tmp_path) as again:
         assert again.execute("SELECT placement_id FROM recall") == [("placement-1",)]
 
 
 def test_one_folder_is_for_one_up(tmp_path: Path) -> None:
     """Another says who is in its way, and what to do."""
-    with _up(tmp_path):
+    with running_up(tmp_path):
         second = subprocess.run(
-            UP, check=False, capture_output=True, text=True, env=_environment(tmp_path), timeout=DEADLINE_SECONDS
+            UP, check=False, capture_output=True, text=True, env=environment(tmp_path), timeout=DEADLINE_SECONDS
         )
 
     assert (second.returncode, second.stdout) == (EXIT_UNAVAILABLE, "")
@@ -89,15 +64,13 @@ def test_servers_that_the_settings_name_are_not_touched(
     with closing(psycopg2.connect(database_url)) as connection, connection.cursor() as cursor:
         cursor.execute("DROP TABLE alembic_version")
         connection.commit()
-    environment = {
-        **_environment(tmp_path),
+    named = {
+        **environment(tmp_path),
         "GUARD_DATABASE_URL": database_url,
         "GUARD_KAFKA_BOOTSTRAP_SERVERS": parts.bootstrap_servers,
     }
 
-    ended = subprocess.run(
-        UP, check=False, capture_output=True, text=True, env=environment, timeout=DEADLINE_SECONDS
-    )
+    ended = subprocess.run(UP, check=False, capture_output=True, text=True, env=named, timeout=DEADLINE_SECONDS)
 
     assert ended.returncode == EXIT_USAGE
     assert "handoff-guard db upgrade" in ended.stderr
@@ -124,49 +97,7 @@ def test_a_role_that_ends_at_once_is_started_after_a_pause(tmp_path: Path) -> No
 
 def _say(running: Running, customer: Customer, *, paid: bool) -> None:
     """The customer's debt is placed, or the customer pays."""
-    said = [customer.paid(day(4))] if paid else [customer.referred(day(3)), customer.placed(day(3))]
-    settings = Settings.model_construct(kafka_bootstrap_servers=running.bootstrap_servers)
-    with closing(House(settings, logs.configure(role="test"), role="test").publisher()) as publisher:
-        assert [True] * len(said) == publisher.publish(said)
-
-
-@contextmanager
-def _up(folder: Path) -> Iterator[Running]:
-    """A running `up` whose data is in a folder; ended afterwards, and nothing of it is left."""
-    process = subprocess.Popen(
-        UP, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=_environment(folder)
-    )
-    try:
-        assert process.stdout is not None
-        words = ""
-        while "Ctrl-C" not in words:
-            line = process.stdout.readline()
-            assert line, f"up ended: {words}"
-            words += line
-        yield Running(process, words)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(DEADLINE_SECONDS)
-        if process.stdout is not None:
-            process.stdout.close()
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("GUARD_")}
-    cache = {name: os.environ[name] for name in ("GUARD_CACHE_FOLDER",) if name in os.environ}
-    return {
-        **ours,
-        **cache,
-        "GUARD_DATA_FOLDER": str(folder),
-        "GUARD_INGEST_CHECK_SECONDS": "0.5",
-        "GUARD_API_PORT": str(free_ports(1)[0]),
-    }
-
-
-def _found(pattern: str, words: str) -> str:
-    match = re.search(pattern, words)
-    assert match is not None, words
-    return match.group(1)
+    running.say(*([customer.paid(day(4))] if paid else [customer.referred(day(3)), customer.placed(day(3))]))
 
 
 def _wait(done: Callable[[], bool]) -> None:

@@ -134,8 +134,14 @@ class Front:
         number = next(self._turn) if process is None else process
         connection = self._connection(self.ports[number % len(self.ports)])
         asked_at, began = time.time(), time.monotonic()
-        connection.request(method, path, body, {"Authorization": f"Bearer {self._key}"})
-        answered = connection.getresponse()
+        headers = {"Authorization": f"Bearer {self._key}"}
+        try:
+            connection.request(method, path, body, headers)
+            answered = connection.getresponse()
+        except ConnectionError:  # It was idle for longer than the server keeps one, as after the machine stood.
+            connection.close()
+            connection.request(method, path, body, headers)
+            answered = connection.getresponse()
         told = json.loads(answered.read())
         return Answer(answered.status, told, asked_at, time.monotonic() - began)
 
