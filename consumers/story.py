@@ -7,7 +7,7 @@ broker: whether all that was acknowledged is in the snapshot is the caller's to 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
@@ -163,7 +163,7 @@ def tell_story(
     stopped = [f"the stream {topic} is stopped" for topic in history.stopped_topics]
     missing = "; ".join(stopped) or behind
     debts = tuple(_debts(history, policy, now, holds=holds, behind=missing))
-    placements = tuple(_placements(history, policy, now, agencies, behind))
+    placements = tuple(_placements(history, policy, now, agencies, debts, behind))
     paid_and_placed, verdict = _verdict(history, debts, placements, policy, behind)
     return Story(
         account_id=history.account_id,
@@ -338,20 +338,31 @@ def _debt_in_words(balance: Balance, settled_by: Money | None, policy: Policy) -
 
 
 def confirmed_of(
-    history: AccountHistory, placement_id: str, policy: Policy, *, behind: str | None
+    history: AccountHistory,
+    placement_id: str,
+    policy: Policy,
+    *,
+    behind: str | None,
+    owed: Mapping[str, Balance | None] | None = None,
 ) -> Confirmed | NotYet:
-    """What the customer of a placement may be told in writing, or why nothing yet."""
+    """What the customer of a placement may be told in writing, or why nothing yet; `owed` is as of `confirm`."""
     waiting = sum(one.dropped is None for one in history.set_aside)
     stopped = "; ".join(f"the stream {topic} is stopped" for topic in history.stopped_topics)
     state = State(history.case.account, history.case.said, waiting, stopped or behind)
     sent = [one.sent_at for one in history.recalls if one.placement_id == placement_id]
-    return confirm(state, placement_id, policy, told_at=sent[0] if sent else None)
+    return confirm(state, placement_id, policy, told_at=sent[0] if sent else None, owed=owed)
 
 
 def _placements(
-    history: AccountHistory, policy: Policy, now: datetime, agencies: Agencies, behind: str | None
+    history: AccountHistory,
+    policy: Policy,
+    now: datetime,
+    agencies: Agencies,
+    debts: Iterable[DebtNow],
+    behind: str | None,
 ) -> Iterator[PlacementNow]:
     account, said = history.case.account, history.case.said
+    owed = {debt.debt_id: debt.balance for debt in debts}
     recalls = {recall.placement_id: recall for recall in history.recalls}
     due = {
         message.placement.placement_id
@@ -365,7 +376,7 @@ def _placements(
             step = _next_of_recall(episode, recall, now, agency_of(agencies, episode.opened.agency_id))
         else:
             step = _next_step(episode, now, recall_due=placement_id in due)
-        confirmed = confirmed_of(history, placement_id, policy, behind=behind)
+        confirmed = confirmed_of(history, placement_id, policy, behind=behind, owed=owed)
         yield PlacementNow(episode, recall, step, confirmed)
 
 
