@@ -378,6 +378,7 @@ class House(Parts):
             ways=ConsoleWays(
                 is_https=settings.console_url.startswith("https:") or bool(settings.api_tls_cert_file),
                 timezone=policy.timezone,
+                creditor=settings.creditor_name,
             ),
             threads=Threads(answer_seconds=settings.api_answer_max_seconds, log=self.log),
             now=utc_now,

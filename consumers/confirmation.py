@@ -12,8 +12,9 @@ from consumers.compose import House
 from consumers.confirmation_page import Language, Paper
 from consumers.evidence.pack import write_new
 from consumers.proving import Looked, NotFound
+from consumers.story import confirmed_of
 from consumers.terminal import EXIT_USAGE, EXIT_WRONG, answer, complain
-from domain.confirmation import NotYet, State, confirm
+from domain.confirmation import NotYet
 from domain.policy import Policy
 
 NO_CREDITOR = "no creditor is named: set GUARD_CREDITOR_NAME, or give --creditor"
@@ -21,12 +22,7 @@ NO_CREDITOR = "no creditor is named: set GUARD_CREDITOR_NAME, or give --creditor
 
 def paper_of(looked: Looked, policy: Policy, *, creditor: str, language: Language) -> Paper | NotYet:
     """The paper on a placement, or why there is none yet."""
-    history = looked.proof.history
-    waiting = sum(one.dropped is None for one in history.set_aside)
-    stopped = "; ".join(f"the stream {topic} is stopped" for topic in history.stopped_topics)
-    state = State(history.case.account, history.case.said, waiting, stopped or looked.behind)
-    sent = [one.sent_at for one in history.recalls if one.placement_id == looked.opened.placement_id]
-    confirmed = confirm(state, looked.opened.placement_id, policy, told_at=sent[0] if sent else None)
+    confirmed = confirmed_of(looked.proof.history, looked.opened.placement_id, policy, behind=looked.behind)
     if isinstance(confirmed, NotYet):
         return confirmed
     return Paper(confirmed, creditor, looked.agency_name, looked.at, policy.timezone, language)

@@ -7,8 +7,8 @@ broker: whether all that was acknowledged is in the snapshot is the caller's to 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any
@@ -18,6 +18,7 @@ from domain import clearance
 from domain.account import Account, Money
 from domain.agency import Agencies, Agency, agency_of
 from domain.allocation import Balance, balances
+from domain.confirmation import Confirmed, NotYet, State, confirm
 from domain.episode import Episode, episodes
 from domain.events import ContactMade, RecallAcknowledged, RecallRejected, Recorded
 from domain.heeding import refusal
@@ -68,6 +69,8 @@ class Line:
     """What it tells of, for whoever tells it in other words."""
     is_breach: bool = field(default=False, compare=False)
     """Whether it is a contact after the agency was told to stop."""
+    message: int = field(default=0, compare=False)
+    """The number in the outbox of the message of ours that it tells of; 0 where it tells of none."""
 
     @property
     def place(self) -> Place:
@@ -124,6 +127,8 @@ class PlacementNow:
     episode: Episode
     recall: Recall | None
     next_step: NextStep
+    confirmed: Confirmed | NotYet
+    """What its customer may be told in writing, or why nothing yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +163,7 @@ def tell_story(
     stopped = [f"the stream {topic} is stopped" for topic in history.stopped_topics]
     missing = "; ".join(stopped) or behind
     debts = tuple(_debts(history, policy, now, holds=holds, behind=missing))
-    placements = tuple(_placements(history, policy, now, agencies))
+    placements = tuple(_placements(history, policy, now, agencies, debts, behind))
     paid_and_placed, verdict = _verdict(history, debts, placements, policy, behind)
     return Story(
         account_id=history.account_id,
@@ -177,6 +182,7 @@ def tell_story(
 def _lines(history: AccountHistory, policy: Policy) -> Iterator[Line]:
     """All lines, those of one instant in the order in which they follow from each other."""
     recalls = {recall.placement_id: recall for recall in history.recalls}
+    first = {one.recall_id: one.number for one in history.published if not one.again}
     said_by = {(recorded.source, recorded.id): recorded for recorded in history.events}
     for recorded in history.events:
         yield _event_line(recorded, history.case.account, recalls, policy)
@@ -186,11 +192,15 @@ def _lines(history: AccountHistory, policy: Policy) -> Iterator[Line]:
         if record.again and record.sent_at is not None:
             at = record.began_at or record.sent_at
             words = f"recall {record.recall_id} sent again: {record.again}"
-            yield Line(at, "recall.resent", words, of={"again": record.again, "recall_id": record.recall_id})
+            of = {"again": record.again, "recall_id": record.recall_id}
+            yield Line(at, "recall.resent", words, of=of, message=record.number)
     for recall in history.recalls:
-        yield from _recall_lines(recall, said_by.get((recall.trigger_source, recall.trigger_id)), policy)
+        message = first.get(recall.recall_id, 0)
+        trigger = said_by.get((recall.trigger_source, recall.trigger_id))
+        yield _requested_line(recall, trigger, policy, message)
+        yield from _recall_lines(recall)
         if recall.sent_at is not None:
-            yield _sent_line(recall, recall.sent_at, history)
+            yield replace(_sent_line(recall, recall.sent_at, history), message=message)
     for one in history.set_aside:
         yield from _set_aside_lines(one)
 
@@ -233,22 +243,27 @@ def _published_line(record: Published) -> Line:
         "" if record.sent_at else ", not sent yet" if record.superseded_at is None else ", not sent: recalled first"
     )
     at = datetime.fromisoformat(message["time"])
-    return Line(at, message["type"], f"{message_in_words(message)}{out}", of=message["data"])
+    words = f"{message_in_words(message)}{out}"
+    return Line(at, message["type"], words, of=message["data"], message=record.number)
 
 
-def _recall_lines(recall: Recall, trigger: Recorded | None, policy: Policy) -> Iterator[Line]:
+def _requested_line(recall: Recall, trigger: Recorded | None, policy: Policy, message: int) -> Line:
     zone = policy.timezone
     owed = amount_in_words(recall.outstanding, recall.currency)
     because = f", because {event_in_words(trigger.event, zone)}" if trigger else ""
     noticed = ", found by a sweep" if recall.swept else ""
     words = f"recall of placement {recall.placement_id} from {recall.agency_id}: {recall.reason}"
     wait = f"to be acknowledged by {moment_in_words(recall.acknowledge_by, zone)}"
-    yield Line(
+    return Line(
         recall.requested_at,
         "guard.recall.requested.v1",
         f"{words} ({recall.cause}){because}{noticed}; {owed} owed; {wait}",
         of=recall,
+        message=message,
     )
+
+
+def _recall_lines(recall: Recall) -> Iterator[Line]:
     if recall.overdue_at is not None:
         words = f"nobody had answered the recall of placement {recall.placement_id} in time"
         yield Line(recall.overdue_at, "recall.overdue", words, of=recall)
@@ -322,10 +337,32 @@ def _debt_in_words(balance: Balance, settled_by: Money | None, policy: Policy) -
     return f"{words}, which counts as settled" if balance.settled(policy.debt) else words
 
 
+def confirmed_of(
+    history: AccountHistory,
+    placement_id: str,
+    policy: Policy,
+    *,
+    behind: str | None,
+    owed: Mapping[str, Balance | None] | None = None,
+) -> Confirmed | NotYet:
+    """What the customer of a placement may be told in writing, or why nothing yet; `owed` is as of `confirm`."""
+    waiting = sum(one.dropped is None for one in history.set_aside)
+    stopped = "; ".join(f"the stream {topic} is stopped" for topic in history.stopped_topics)
+    state = State(history.case.account, history.case.said, waiting, stopped or behind)
+    sent = [one.sent_at for one in history.recalls if one.placement_id == placement_id]
+    return confirm(state, placement_id, policy, told_at=sent[0] if sent else None, owed=owed)
+
+
 def _placements(
-    history: AccountHistory, policy: Policy, now: datetime, agencies: Agencies
+    history: AccountHistory,
+    policy: Policy,
+    now: datetime,
+    agencies: Agencies,
+    debts: Iterable[DebtNow],
+    behind: str | None,
 ) -> Iterator[PlacementNow]:
     account, said = history.case.account, history.case.said
+    owed = {debt.debt_id: debt.balance for debt in debts}
     recalls = {recall.placement_id: recall for recall in history.recalls}
     due = {
         message.placement.placement_id
@@ -339,7 +376,8 @@ def _placements(
             step = _next_of_recall(episode, recall, now, agency_of(agencies, episode.opened.agency_id))
         else:
             step = _next_step(episode, now, recall_due=placement_id in due)
-        yield PlacementNow(episode, recall, step)
+        confirmed = confirmed_of(history, placement_id, policy, behind=behind, owed=owed)
+        yield PlacementNow(episode, recall, step, confirmed)
 
 
 def _next_step(episode: Episode, now: datetime, *, recall_due: bool) -> NextStep:

@@ -6,6 +6,7 @@ ended, nothing of the account is in doubt, no other collector has the debt, and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -63,8 +64,18 @@ class State:
     behind: str | None = None
 
 
-def confirm(state: State, placement_id: str, policy: Policy, *, told_at: datetime | None) -> Confirmed | NotYet:
-    """The paper on a placement, or why there is none yet; `told_at` is when the agency was told to stop."""
+def confirm(
+    state: State,
+    placement_id: str,
+    policy: Policy,
+    *,
+    told_at: datetime | None,
+    owed: Mapping[str, Balance | None] | None = None,
+) -> Confirmed | NotYet:
+    """The paper on a placement, or why there is none yet; `told_at` is when the agency was told to stop.
+
+    `owed` is what is owed on each debt of the account, for who has worked it out already.
+    """
     every = episodes(state.account, state.said)
     episode = next((one for one in every if one.opened.placement_id == placement_id), None)
     if episode is None:
@@ -74,7 +85,7 @@ def confirm(state: State, placement_id: str, policy: Policy, *, told_at: datetim
         return NotYet(why)
     debt_id = episode.opened.debt_id
     debt = state.account.debts.get(debt_id, Debt())
-    balance = balances(state.account, policy.debt).get(debt_id)
+    balance = (balances(state.account, policy.debt) if owed is None else owed).get(debt_id)
     if balance is not None and balance.settled(policy.debt):
         return _confirmed(episode, balance, policy, told_at)
     since = balance.terms.as_of if balance is not None else episode.opened.placed_at
@@ -82,8 +93,8 @@ def confirm(state: State, placement_id: str, policy: Policy, *, told_at: datetim
         return _confirmed(episode, balance, policy, told_at)
     if balance is None:
         return NotYet("what is owed on the debt was never stated")
-    owed = amount_in_words(balance.outstanding, balance.terms.currency)
-    return NotYet(f"{owed} of the debt is owed, and nobody has taken it back")
+    still = amount_in_words(balance.outstanding, balance.terms.currency)
+    return NotYet(f"{still} of the debt is owed, and nobody has taken it back")
 
 
 def _still_going_on(episode: Episode, every: tuple[Episode, ...]) -> str | None:

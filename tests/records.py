@@ -18,6 +18,7 @@ Json = dict[str, object]
 
 def record(
     kind: str,
+    /,
     *,
     at: datetime,
     account_id: str = ACCOUNT,

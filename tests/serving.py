@@ -109,6 +109,7 @@ class Ways:
     agencies: Agencies = field(default_factory=dict)
     rate_per_second: int = 0
     shadow: bool = False
+    creditor: str = ""
     clock: Clock = field(default_factory=Clock)
     gate_clock: Callable[[], float] = time.monotonic
     clear: Callable[[Clear], Clear] = lambda clear: clear
@@ -243,7 +244,7 @@ def _console(database: Database, horizon: Horizon, ways: Ways, url: str) -> Cons
         reconciliations=Reconciliations(database),
         rules=lambda: ways.policy,
         agencies=lambda: ways.agencies,
-        ways=ConsoleWays(is_https=False, timezone=ways.policy.timezone),
+        ways=ConsoleWays(is_https=False, timezone=ways.policy.timezone, creditor=ways.creditor),
         threads=Threads(answer_seconds=ways.limits.answer_seconds, log=log),
         now=ways.clock,
         log=log,

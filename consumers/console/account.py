@@ -6,27 +6,49 @@ Called by support. Each reading is written down before anything is shown. What i
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from consumers.api.routes import AnyName
+from consumers.confirmation_page import Language, Paper
 from consumers.console import customer, telling
 from consumers.console.headers import HEADERS
 from consumers.console.render import link, page, part
 from consumers.console.replies import Reply, Told, back, told_page
 from consumers.console.service import Console
-from consumers.console.visitors import NAME_MAX_CHARACTERS, Guest, OperatorForm, Reader, console_of
+from consumers.console.timeline import Asked, Order, after
+from consumers.console.timeline import shown as timeline_shown
+from consumers.console.visitors import NAME_MAX_CHARACTERS, NUMBER_MAX, Guest, OperatorForm, Reader, console_of
 from consumers.console.wire import shown
 from consumers.orders import AmbiguousError, OverError, UnknownError
 from consumers.story import Story
 from consumers.teller import Unknown
+from domain.agency import agency_of
+from domain.confirmation import NotYet
 from infra.http.problems import Problem, ProblemError
+from infra.postgres.history import Raw
 from infra.postgres.records import Act
+from infra.wire.cursor import CURSOR_MAX_CHARACTERS
+from infra.wire.kinds import BY_NUMBER, QUARANTINE
 
 router = APIRouter()
+
+
+def what_is_asked(
+    kind: Annotated[str, Query(max_length=80)] = "",
+    order: Annotated[Literal["", Order], Query()] = "",
+    cursor: Annotated[str, Query(max_length=CURSOR_MAX_CHARACTERS)] = "",
+) -> Asked:
+    """What the address asks for of the timeline. Raises ProblemError."""
+    return Asked(kind, order or "newest", after(cursor))
+
+
+WhatIsAsked = Annotated[Asked, Depends(what_is_asked)]
 
 
 @router.get("/accounts")
@@ -38,7 +60,8 @@ async def find(
     found = await console_of(request).call(lambda: _find(console_of(request), wanted)) if wanted else []
     if len(found) == 1:
         return RedirectResponse(link(f"/accounts/{part(found[0])}"), 303, headers=HEADERS)
-    return page(request, guest.visitor, "find.html", place="account", wanted=wanted, found=found)
+    status = 404 if wanted and not found else 200
+    return page(request, guest.visitor, "find.html", place="account", status=status, wanted=wanted, found=found)
 
 
 def _find(console: Console, wanted: str) -> list[str]:
@@ -57,11 +80,13 @@ async def account(
     request: Request,
     guest: Reader,
     account_id: AnyName,
+    asked: WhatIsAsked,
     at: Annotated[str, Query(max_length=40)] = "",
-    kind: Annotated[str, Query(max_length=80)] = "",
 ) -> Response:
     """The account as it stands, or as it was known at an instant."""
     console = console_of(request)
+    if asked.kind and not guest.visitor.words.has(telling.kind_text(asked.kind)):
+        raise ProblemError(Problem.INVALID, "kind: must be a kind of event or line, as the page has them")
     instant = _instant(at, console)
     target = f"as of {instant.isoformat()}" if instant else ""
     await console.call(
@@ -70,14 +95,14 @@ async def account(
     story = await console.call(lambda: console.teller.tell(account_id, at=instant))
     if isinstance(story, Unknown):
         raise ProblemError(Problem.NOT_FOUND, guest.visitor.words("account.unknown"))
-    return _page(request, guest, story, instant=instant, kind=kind)
+    return _page(request, guest, story, asked, instant)
 
 
-def _page(request: Request, guest: Guest, story: Story, *, instant: datetime | None, kind: str) -> Response:
-    words = guest.visitor.words
-    rows = list(telling.rows(story, words))
+def _page(request: Request, guest: Guest, story: Story, asked: Asked, instant: datetime | None) -> Response:
+    words, ways = guest.visitor.words, console_of(request).ways
     answer, mood = telling.verdict(story, words)
-    zone = console_of(request).ways.timezone
+    path, kept = f"/accounts/{part(story.account_id)}", {"at": instant.isoformat() if instant else ""}
+    timeline = timeline_shown(story, asked, path, kept)
     return told_page(
         request,
         guest,
@@ -86,16 +111,31 @@ def _page(request: Request, guest: Guest, story: Story, *, instant: datetime | N
         story=story,
         answer=answer,
         mood=mood,
-        to_tell=customer.in_words(story, words),
+        to_tell="" if instant else customer.in_words(story, words),
         steps={
             one.episode.opened.placement_id: telling.step_in_words(one.next_step, words) for one in story.placements
         },
-        rows=[row for row in rows if not kind or row.kind == kind],
-        kinds=sorted({row.kind for row in rows}),
-        kind=kind,
+        rows=list(telling.rows(timeline.lines, words)),
+        timeline=timeline,
+        kinds={
+            kind: words(telling.kind_text(kind))
+            for kind in sorted({line.kind for line in story.lines} | ({asked.kind} - {""}))
+        },
+        asked=asked,
+        orders=get_args(Order),
+        to_now=link(path, kind=asked.kind, order=asked.order),
         instant=instant,
-        instant_text=(instant or story.asked_at).astimezone(zone).strftime("%Y-%m-%dT%H:%M:%S"),
+        instant_text=instant.astimezone(ways.timezone).strftime("%Y-%m-%dT%H:%M:%S") if instant else "",
+        creditor=ways.creditor,
+        proof=proof_command,
     )
+
+
+def proof_command(account_id: str, placement_id: str) -> str:
+    """The command that packs the proof of a placement, as a shell takes it, whatever the ids are."""
+    # An id that begins with a hyphen would be an option.
+    placement = f"-- {shlex.quote(placement_id)}" if placement_id.startswith("-") else shlex.quote(placement_id)
+    return f"handoff-guard evidence {shlex.quote(f'--account={account_id}')} --out evidence.zip {placement}"
 
 
 def _instant(text: str, console: Console) -> datetime | None:
@@ -138,9 +178,89 @@ async def event(
         event_id=event_id,
         source=source,
         value=shown(found.value) if found.value is not None else None,
-        headers=[(shown(name.encode()).text, shown(header).text) for name, header in found.headers],
+        headers=_headers(found.headers),
         origin=f"{found.topic}/{found.partition} @ {found.offset}",
+        fact=_fact_in_words(found),
     )
+
+
+def _fact_in_words(found: Raw) -> dict[str, str]:
+    """What the ledger has of an event, by its own names and as it has it."""
+    told = {"type": BY_NUMBER[found.kind].type, **found.fact}
+    return {name: kept.isoformat() if isinstance(kept, datetime) else str(kept) for name, kept in told.items()}
+
+
+@router.get("/accounts/{account_id}/messages/{number}")
+async def message(
+    request: Request, guest: Reader, account_id: AnyName, number: Annotated[int, Path(ge=1, le=NUMBER_MAX)]
+) -> Response:
+    """One message of ours, as it is published."""
+    console = console_of(request)
+    await console.call(
+        lambda: console.record(guest.session, Act.MESSAGE_READ, account_id=account_id, target=str(number))
+    )
+    found = await console.call(lambda: console.history.message(account_id, number))
+    if found is None or found.topic == QUARANTINE:  # A copy of what came, which the quarantine shows.
+        raise ProblemError(Problem.NOT_FOUND, guest.visitor.words("account.message_unknown"))
+    return page(
+        request,
+        guest.visitor,
+        "message.html",
+        place="account",
+        account_id=account_id,
+        number=number,
+        message=found,
+        key=shown(found.key).text,
+        value=shown(found.value),
+        headers=_headers(found.headers),
+    )
+
+
+def _headers(headers: Iterable[tuple[str, bytes]]) -> list[tuple[str, str]]:
+    return [(shown(name.encode()).text, shown(value).text) for name, value in headers]
+
+
+@router.get("/accounts/{account_id}/placements/{placement_id}/confirmation")
+async def confirmation(
+    request: Request, guest: Reader, account_id: AnyName, placement_id: AnyName, language: Language = Language.RU
+) -> Response:
+    """The page for the customer of a placement, to be kept and handed on, where it is true now."""
+    console, words = console_of(request), guest.visitor.words
+
+    def take() -> Paper | NotYet | None:
+        paper = _paper(console, account_id, placement_id, language)
+        outcome = "given" if isinstance(paper, Paper) else "not_yet"
+        names = {"account_id": account_id, "target": placement_id}
+        console.record(guest.session, Act.CONFIRMATION_TAKEN, **names, outcome=outcome)
+        return paper
+
+    match await console.call(take):
+        case Paper() as paper:
+            return HTMLResponse(paper.html(), headers={**HEADERS, "Content-Disposition": _file(placement_id)})
+        case NotYet(why):
+            raise ProblemError(Problem.NOT_FOUND, f"{words('account.paper_not_yet')} {why}")
+        case None:
+            what = "account.placement_unknown" if console.ways.creditor else "account.paper_no_creditor"
+            raise ProblemError(Problem.NOT_FOUND, words(what))
+
+
+def _file(placement_id: str) -> str:
+    """That it is to be kept, and under which name (RFC 6266); a placement's id may be any text."""
+    return f"attachment; filename=\"confirmation.html\"; filename*=UTF-8''confirmation-{part(placement_id)}.html"
+
+
+def _paper(console: Console, account_id: str, placement_id: str, language: Language) -> Paper | NotYet | None:
+    """The paper on a placement, or why there is none yet; None for a placement that is none, or of nobody's."""
+    story = console.teller.tell(account_id)
+    placements = story.placements if isinstance(story, Story) else ()
+    one = next((one for one in placements if one.episode.opened.placement_id == placement_id), None)
+    if one is None or not console.ways.creditor or not isinstance(story, Story):
+        return None
+    if isinstance(one.confirmed, NotYet):
+        return one.confirmed
+    agency_id = one.episode.opened.agency_id
+    agency = agency_of(console.agencies(), agency_id).name or agency_id
+    return Paper(one.confirmed, console.ways.creditor, agency, story.asked_at, console.ways.timezone, language)
 
 
 @router.post("/placements/{placement_id}/recall")

@@ -46,10 +46,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ConsoleWays:
-    """How this console is reached: whether its cookies are for https alone, and in which zone its times are."""
+    """How this console is reached: whether its cookies are for https alone, and in which zone its times are.
+
+    `creditor` is who signs the page for a customer; empty where nobody is named.
+    """
 
     is_https: bool
     timezone: tzinfo
+    creditor: str = ""
     body_max_bytes: int = 16_384
 
 

@@ -5,7 +5,7 @@ Used by the account page. What is so is decided in `consumers.story`; here it is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -14,9 +14,12 @@ from typing import Any
 from consumers.console.words import Words
 from consumers.story import Line, NextStep, PlacementNow, Step, Story
 from domain.events import Recorded
+from infra.postgres.history import SetAside
 
 LATE = timedelta(seconds=1)
 """An event that arrived later than this after it happened is told with both times."""
+
+QUARANTINED = "event.quarantined"
 
 NOTHING = "\u2013"
 """In place of what is not there."""
@@ -26,14 +29,19 @@ Values = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the timeline as it is shown. `arrived_at` only where it tells something."""
+    """A line of the timeline as it is shown. `arrived_at` only where it tells something.
+
+    `code` is a word of ours that no language has another for. It opens to an event, by `source` and `event_id`, to
+    our own `message`, or to nothing.
+    """
 
     at: datetime
-    kind: str
     words: str
+    code: str
     arrived_at: datetime | None
     source: str
     event_id: str
+    message: int
     mood: str
 
 
@@ -65,26 +73,35 @@ def step_in_words(step: NextStep, words: Words) -> str:
     return words(f"account.step_{step.step}", agency=actor)
 
 
-def rows(story: Story, words: Words) -> Iterator[Row]:
-    """The timeline, oldest first."""
-    for line in story.lines:
+def rows(lines: Iterable[Line], words: Words) -> Iterator[Row]:
+    """Lines of the timeline, in their order."""
+    for line in lines:
         values = _values(line, words)
         late = line.arrived_at is not None and abs(line.arrived_at - line.at) > LATE
         yield Row(
             line.at,
-            line.kind,
             words(f"account.line_{name_of(line)}", **values),
+            line.of.reason if isinstance(line.of, SetAside) and line.kind == QUARANTINED else "",
             line.arrived_at if late else None,
             line.source,
             line.id,
+            line.message,
             "bad" if line.is_breach else "",
         )
 
 
 def name_of(line: Line) -> str:
     """The name of the text that tells a line."""
-    name = line.kind.removesuffix(".v1").replace(".", "_")
-    return f"{name}_breach" if line.is_breach else name
+    return f"{_name(line.kind)}_breach" if line.is_breach else _name(line.kind)
+
+
+def kind_text(kind: str) -> str:
+    """The name of the text that tells a kind of line."""
+    return f"account.kind_{_name(kind)}"
+
+
+def _name(kind: str) -> str:
+    return kind.removesuffix(".v1").replace(".", "_")
 
 
 def _values(line: Line, words: Words) -> Values:

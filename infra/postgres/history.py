@@ -5,7 +5,7 @@ Called by `why`. Takes no lock and decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -71,6 +71,8 @@ class Published:
     """When the attempt began by which it arrived; None where none is kept, as by Kafka."""
     made_at: datetime | None = None
     """When the record was written down, by the database's clock."""
+    number: int = 0
+    """Its number in the outbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +103,31 @@ class AccountHistory:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """An event as it came: its bytes where they were kept, and where it stood in the streams."""
+    """An event as it came: its bytes where they were kept, and where it stood in the streams.
+
+    `fact` is what the ledger has of it, by the ledger's names; what it has nothing of is left out.
+    """
 
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
     topic: str
     partition: int
     offset: int
+    kind: int
+    fact: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A record of the outbox in full, as it is published; `superseded_at` is as of `Published`."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+    made_at: datetime
+    sent_at: datetime | None
+    superseded_at: datetime | None
 
 
 class History:
@@ -131,10 +151,19 @@ class History:
             row = connection.execute(sa.text(_RAW), names).first()
         if row is None:
             return None
-        headers = tuple((name, bytes.fromhex(value)) for name, value in row.headers or ())
         value = bytes(row.value) if row.value is not None else None
         topic = row.origin_topic or self._codec.topic_of(row.kind)
-        return Raw(value, headers, topic, row.origin_partition, row.origin_offset)
+        fact = {name: kept for name in FACT if (kept := getattr(row, name)) is not None}
+        return Raw(value, _headers(row.headers), topic, row.origin_partition, row.origin_offset, row.kind, fact)
+
+    def message(self, account_id: str, number: int) -> Message | None:
+        """One record of the outbox by its number; None where the account has none, or none any more."""
+        names = {"account_id": account_id, "number": number}
+        with self._database.transaction() as connection:
+            row = connection.execute(sa.text(_MESSAGE), names).first()
+        if row is None:
+            return None
+        return Message(row[0], bytes(row[1]), bytes(row[2]), _headers(row[3]), *row[4:])
 
     def knows(self, account_id: str) -> bool:
         """Whether anything is known of an account, as `of` has it, without reading it."""
@@ -151,6 +180,11 @@ class History:
 
 
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+FACT = (
+    "event_time", "received_at", "money_id", "amount", "currency", "money_at", "debt_id", "contract_id", "stored",
+)  # fmt: skip
+"""The columns of the ledger that hold what an event says."""
 
 
 def read_history(connection: sa.Connection, codec: Codec, account_id: str) -> AccountHistory:
@@ -174,6 +208,11 @@ Row = sa.Row[*tuple[Any, ...]]  # `Any`: a row is untyped.
 
 def _rows(connection: sa.Connection, statement: str, account_id: str) -> Sequence[Row]:
     return connection.execute(sa.text(statement), {"account_id": account_id}).all()
+
+
+def _headers(kept: Sequence[tuple[str, str]] | None) -> tuple[tuple[str, bytes], ...]:
+    """Headers as they were; they are kept as [[name, hex of the value], ..]."""
+    return tuple((name, bytes.fromhex(value)) for name, value in kept or ())
 
 
 def _recall(row: Row) -> Recall:
@@ -200,8 +239,12 @@ _PUBLISHED = """
 SELECT topic, value, recall_id, sent_at, again, superseded_at,
        (SELECT max(d.began_at) FROM delivery_attempt d
         WHERE d.account_id = outbox.account_id AND d.outbox_id = outbox.outbox_id AND d.delivered) AS began_at,
-       created_at
+       created_at, outbox_id
 FROM outbox WHERE account_id = :account_id ORDER BY outbox_id"""
+
+_MESSAGE = """
+SELECT topic, key, value, headers, created_at, sent_at, superseded_at
+FROM outbox WHERE account_id = :account_id AND outbox_id = :number"""
 
 # What holds the account now, and what held it until a person gave it up.
 _SET_ASIDE = """
@@ -216,7 +259,8 @@ _STOPPED = "SELECT topic FROM stream WHERE stopped_reason IS NOT NULL ORDER BY t
 
 # The newest, should two sources of one name ever meet.
 _RAW = """
-SELECT r.value, r.headers, l.kind, l.origin_topic, l.origin_partition, l.origin_offset
+SELECT r.value, r.headers, l.kind, l.origin_topic, l.origin_partition, l.origin_offset,
+       l.event_time, l.received_at, l.money_id, l.amount, l.currency, l.money_at, l.debt_id, l.contract_id, l.stored
 FROM ledger l LEFT JOIN received r ON r.account_id = l.account_id AND r.event_key = l.event_key
 WHERE l.account_id = :account_id AND l.source = :source AND l.event_id = :event_id"""
 

@@ -20,10 +20,12 @@ class Act(StrEnum):
 
     ACCOUNT_READ = "account.read"
     EVENT_READ = "event.read"
+    MESSAGE_READ = "message.read"
     RECALL_READ = "recall.read"
     RECALL_ORDERED = "recall.ordered"
     RECALL_RESENT = "recall.resent"
     RECALL_TAKEN_OVER = "recall.taken_over"
+    CONFIRMATION_TAKEN = "confirmation.taken"
     EVENT_REQUEUED = "event.requeued"
     EVENT_DROPPED = "event.dropped"
     SIGNED_IN = "signed_in"

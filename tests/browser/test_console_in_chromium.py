@@ -5,6 +5,7 @@ With `GUARD_TEST_SCREENSHOTS=1` the pages are kept as pictures in `docs/images`,
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from infra.postgres.database import Database
 from infra.postgres.records import Act, Records
@@ -40,8 +41,10 @@ FLAGS = (
 
 PAGES = {
     "now": "/console/",
-    "find": "/console/accounts?q=nobody",
+    "find": "/console/accounts",
     "account": f"/console/accounts/{ACCOUNT}",
+    "event": f"/console/accounts/{ACCOUNT}/event?source=test&id=l-1",
+    "message": f"/console/accounts/{ACCOUNT}/messages/2",
     "past": f"/console/accounts/{ACCOUNT}?at=2026-11-05T12:00:00Z",
     "recalls": "/console/recalls",
     "agencies": "/console/agencies",
@@ -49,6 +52,9 @@ PAGES = {
     "quarantine": "/console/quarantine",
     "record": "/console/record",
 }
+
+KEPT = PAGES.keys() - {"find", "event", "message"}
+"""Of these the docs have pictures."""
 
 PHONE_PIXELS = 375
 DESKTOP_PIXELS = 1_280
@@ -118,7 +124,7 @@ def test_every_page_can_be_read_by_all(
             ]
             if page.evaluate("document.documentElement.scrollWidth") > pixels:
                 findings.append(f"{name}: wider than {pixels} pixels")
-            if os.environ.get("GUARD_TEST_SCREENSHOTS") and name != "find":
+            if os.environ.get("GUARD_TEST_SCREENSHOTS") and name in KEPT:
                 SCREENSHOTS.mkdir(exist_ok=True)
                 page.screenshot(path=SCREENSHOTS / f"{name}-{tongue}.png", full_page=False)
 
@@ -140,6 +146,89 @@ def test_an_open_page_shows_a_payment_without_being_loaded_again(
         page.wait_for_selector("[data-updated]:has-text('updated')")
         assert page.evaluate("window.neverLoadedAgain")
     assert complaints == []
+
+
+def test_a_page_that_is_not_live_says_so_until_it_is(chromium: Browser, served: Served, database: Database) -> None:
+    """While the database can't be looked at: since when, read out when there is time; nothing once it can."""
+    with opened(chromium, served) as (page, complaints):
+        page.wait_for_selector("[data-updated]:has-text('updated')")
+        rename(database, "recall", "recall_gone")
+        page.wait_for_selector("[data-not-live] p")
+        said = page.inner_text("[data-not-live]")
+        rename(database, "recall_gone", "recall")
+        page.wait_for_selector("[data-not-live]:not(:has(p))", state="attached")
+
+        assert re.match(r"Not live: the guard can't look at its database\. .* of \d{1,2}:\d\d:\d\d", said)
+        assert page.get_attribute("[data-not-live]", "aria-live") == "polite"
+    assert complaints == []
+
+
+@pytest.mark.parametrize(
+    ("tongue", "event", "expected"),
+    [
+        ("en", "trouble", "Not live: the guard can't look"),
+        ("en", "full", "Not live: too many pages are open"),
+        ("en", "", "Not live: the console does not answer"),
+        ("ru", "trouble", "система не может обратиться к базе данных"),
+        ("ru", "full", "открыто слишком много страниц"),
+        ("ru", "", "консоль не отвечает"),
+    ],
+)
+def test_each_reason_why_nothing_is_new_has_its_words(
+    chromium: Browser, served: Served, tongue: str, event: str, expected: str
+) -> None:
+    """What the stream says, and that there is none."""
+    with opened(chromium, served, tongue=tongue) as (page, _):
+        page.route("**/console/live/now*", lambda route: said(route, event) if event else route.abort())
+        page.reload()
+        page.wait_for_selector(f'[data-not-live]:has-text("{expected}")')
+
+
+def test_a_page_is_live_again_after_the_stream_was_answered_by_an_error(chromium: Browser, served: Served) -> None:
+    """A browser gives such a stream up; the page does not."""
+    calls: list[str] = []
+
+    def send(route: Route) -> None:
+        calls.append(route.request.url)
+        route.fulfill(status=502) if len(calls) == 1 else said(route, "", {"now-agencies": "<p>again</p>"})
+
+    with opened(chromium, served) as (page, _):
+        page.route("**/console/live/now*", send)
+        page.reload()
+
+        page.wait_for_selector("#now-agencies:has-text('again')")
+
+    assert len(calls) > 1
+
+
+def test_what_has_not_changed_is_not_replaced(chromium: Browser, served: Served) -> None:
+    """A part is left alone while the server sends what it sent before, however a browser would write it."""
+    counts = """window.replaced = 0;
+        document.addEventListener("DOMContentLoaded", () =>
+            new MutationObserver((all) => { window.replaced += all.length; })
+                .observe(document.getElementById("now-agencies"), { childList: true }));"""
+    calls: list[str] = []
+    with opened(chromium, served) as (page, _):
+        here = page.request.get(f"{served.url}/console/").text()
+        stands = here.partition('<div id="now-agencies">')[2].partition("</div></section>")[0]
+        messages = [stands, stands, "<p title='new'>it&#39;s > new</p>"]
+
+        def send(route: Route) -> None:
+            calls.append(messages[min(len(calls), len(messages) - 1)])
+            said(route, "", {"now-agencies": calls[-1]})
+
+        page.add_init_script(counts)
+        page.route("**/console/live/now*", send)
+        page.reload()
+        while len(calls) < 2:
+            page.wait_for_timeout(50)
+        before = page.evaluate("window.replaced")
+        page.wait_for_selector("#now-agencies:has-text('> new')")
+        while len(calls) < 6:
+            page.wait_for_timeout(50)
+
+        assert stands
+        assert (before, page.evaluate("window.replaced")) == (0, 1)
 
 
 def test_a_recall_is_sent_again_with_the_keyboard_alone(
@@ -189,6 +278,19 @@ def tab_to(page: Page, text: str) -> None:
         if re.match(re.escape(text), focused.strip()):
             return
     raise AssertionError(f"no Tab leads to {text!r}")
+
+
+def said(route: Route, event: str, parts: dict[str, str] | None = None) -> None:
+    """Answer as a stream that says one thing and ends; the browser soon asks again."""
+    head = f"event: {event}\n" if event else ""
+    body = f"retry: 50\n\n{head}data: {json.dumps(parts or {})}\n\n"
+    route.fulfill(content_type="text/event-stream", body=body)
+
+
+def rename(database: Database, name: str, new: str) -> None:
+    """Give a table another name: what needs it fails."""
+    with database.transaction() as connection:
+        connection.execute(sa.text(f"ALTER TABLE {name} RENAME TO {new}"))
 
 
 def mark_sent(database: Database) -> None:

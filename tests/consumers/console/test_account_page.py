@@ -106,6 +106,38 @@ def test_what_came_later_was_not_known_then(served: Served, arrive: Arrive) -> N
     assert "Payment p-1" not in before
 
 
+def test_of_the_past_nobody_is_told_what_to_tell_now(served: Served, arrive: Arrive) -> None:
+    """What was known then is not what a customer is to hear; the page says where that is."""
+    arrive(received(referral(), day(1)), received(placement(), day(2)), received(payment(), day(6)))
+    browser = served.guest(Scope.READ)
+
+    now, then = browser.get(PAGE), browser.get(PAGE, params={"at": day(3).isoformat()})
+
+    assert "data-copy" in now.text
+    assert "data-copy" not in then.text
+    assert "to-tell" not in then.text
+    assert "What to tell the customer is on the page of now." in told(then.text)
+
+
+def test_what_is_english_on_a_russian_page_says_so(served: Served, arrive: Arrive, database: Database) -> None:
+    """Evidence, what may be missing, and why an event waits: so that they are read out as what they are."""
+    arrive(referral(), placement(), payment())
+    arrive(record("billing.payment.settled.v1", at=day(3), event_id="bad", amount=-5))
+    with database.transaction() as connection:
+        connection.execute(sa.text("UPDATE stream SET topic_id = 'another'"))
+    page = served.guest(Scope.READ, tongue="ru").get(PAGE).text
+
+    english = [told(one) for one in re.findall(r'<(?:span|code)[^>]* lang="en"[^>]*>(.*?)</(?:span|code)>', page)]
+    foreign = [one for one in english if re.search(r"[\u0400-\u04ff]", one)]
+    rest = told(re.sub(r'<(span|code)[^>]* lang="en"[^>]*>.*?</\1>', "", page))
+
+    assert foreign == []
+    assert [one for one in english if "l-1" in one]
+    assert english.count("BAD_DATA") == 2
+    assert [one for one in english if one.endswith("was deleted and made again")]
+    assert "BAD_DATA" not in rest
+
+
 @pytest.mark.parametrize("at", ["tomorrow", "2999-01-01T00:00:00Z", "2026-13-40"])
 def test_an_instant_that_is_none_or_in_the_future_is_refused(served: Served, arrive: Arrive, at: str) -> None:
     """In words that name the field."""
@@ -121,7 +153,7 @@ def test_an_event_opens_to_its_bytes(served: Served, arrive: Arrive, database: D
     """With its place in the streams; what could steer a reader is shown as its escape, and who looked is kept."""
     arrive(referral(), placement(), payment())
     browser = served.guest(Scope.READ)
-    link = re.search(rf'href="({PAGE}/event[^"]+)"', browser.get(PAGE).text)
+    link = re.search(rf'href="({PAGE}/event[^"]+)"', browser.get(PAGE, params={"order": "oldest"}).text)
     assert link is not None
 
     page = browser.get(html.unescape(link[1]))
@@ -176,10 +208,19 @@ def test_an_account_is_found_by_its_id_or_a_placements(served: Served, arrive: A
     browser = served.guest(Scope.READ)
 
     assert browser.get("/console/accounts", params={"q": wanted}).url.path == PAGE
-    assert "Nothing is known by the id nobody" in told(
-        browser.get("/console/accounts", params={"q": "nobody"}).text
-    )
+    assert browser.get("/console/accounts").status_code == 200
     assert browser.get("/console/accounts/nobody").status_code == 404
+
+
+def test_a_search_without_a_result_says_so_by_its_status_too(served: Served, arrive: Arrive) -> None:
+    """On the page of the search, so that the next try is at hand."""
+    arrive(referral())
+
+    found = served.guest(Scope.READ).get("/console/accounts", params={"q": "nobody"})
+
+    assert found.status_code == 404
+    assert "Nothing is known by the id nobody" in told(found.text)
+    assert 'name="q" value="nobody"' in found.text
 
 
 @pytest.mark.parametrize("tongue", Tongue)
