@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
@@ -95,6 +95,13 @@ def template(parts: real_parts.Parts) -> str:
 @pytest.fixture
 def database_url(parts: real_parts.Parts, template: str) -> Iterator[str]:
     """The address of a fresh database."""
+    with fresh_database(parts, template) as url:
+        yield url
+
+
+@contextmanager
+def fresh_database(parts: real_parts.Parts, template: str) -> Iterator[str]:
+    """The address of a copy of the template, which is dropped afterwards."""
     name = f"guard_test_{next(_numbers)}"
     drop = f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"
     _execute(parts.database_url, drop, f"CREATE DATABASE {name} TEMPLATE {template}")

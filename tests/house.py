@@ -17,6 +17,7 @@ from typing import Any
 import psycopg2
 
 from infra.embedded import free_ports
+from infra.wire.kinds import OUTBOUND_TOPICS
 from tests import inbound
 from tests.faults.worker import Worker, wait_until
 from tests.parts import Parts
@@ -110,6 +111,8 @@ class House:
 def house(parts: Parts, database_url: str, folder: Path, settings: Mapping[str, str]) -> Iterator[House]:
     """A house with no role running yet, on empty topics of the session's Kafka."""
     inbound.begin(parts.bootstrap_servers)
+    with inbound.known(parts.bootstrap_servers) as cluster:
+        cluster.create(dict.fromkeys(OUTBOUND_TOPICS, 1))
     api_port, *ports = free_ports(1 + len(ROLES))
     folder.mkdir(parents=True, exist_ok=True)
     made = House(
