@@ -138,6 +138,7 @@ FILLINGS: dict[str, Filling] = {
     "autopay": _always(value=True),
     "channels": _always(["sms"]),
     "components": _always([]),
+    "contacted_at": lambda *_: datetime.now(UTC).isoformat(),  # After the recall.
     "currency": _always("RUB"),
     "due_on": _always("2026-01-31"),
     "marks": lambda marks, _customer, what: [marks.id(what)],
@@ -150,7 +151,7 @@ FILLINGS: dict[str, Filling] = {
         _id,
     ),
     **dict.fromkeys(
-        ("acknowledged_at", "accepted_at", "agreed_at", "as_of", "changed_at", "closed_at", "contacted_at",
+        ("acknowledged_at", "accepted_at", "agreed_at", "as_of", "changed_at", "closed_at",
          "delivered_at", "ended_at", "failed_at", "initiated_at", "opened_at", "paid_at", "placed_at", "posted_at",
          "rejected_at", "returned_at", "settled_at"),
         _instant,

@@ -93,6 +93,15 @@ folder = "{folder}"
 every_seconds = 0.2
 """
 
+WANTED = {
+    "agencies.refused", "agency.refused", "callback.refused", "clearance.decided", "clearance.used", "console.act",
+    "console.provider_is_away", "console.sign_in_refused", "contact.after_recall", "delivery.failed",
+    "event.quarantined", "ingest.batch_failed", "ingest.event_failed", "quarantine.dropped", "quarantine.still_bad",
+    "question.failed", "recall.acknowledged", "recall.escalated", "recall.ordered", "recall.overdue",
+    "recall.requested", "recall.resent", "recall.sent", "recall.taken_over",
+}  # fmt: skip
+"""Lines that what is fed must bring about, or the test would look where nothing is said."""
+
 WAYS = ("webhook", "kafka", "file")
 """An agency each, named by its way."""
 
@@ -400,6 +409,7 @@ def test_every_line_is_one_object_with_the_stable_keys(seen: Seen) -> None:
     lines = list(seen.lines())
 
     assert {role for role, _ in lines} == set(ROLES)
+    assert {line["event"] for _, line in lines} >= WANTED
     assert [line for role, line in lines if not line.keys() >= STABLE or line["role"] != role] == []
 
 
