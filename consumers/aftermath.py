@@ -58,12 +58,12 @@ def tell_log(log: Logger, outcome: Outcome, saved: Saved) -> None:
             "recall.acknowledged", recall_id=one.recall_id, placement_id=one.placement_id, agency_id=one.agency_id
         )
     for refused in outcome.refused:
+        # Not who spoke, who may call itself as it likes: the account's story has that.
         log.warning(
             "agency.refused",
             reason=refused.reason,
             placement_id=refused.placement_id,
             agency_id=refused.agency_id,
-            speaker=refused.speaker,
         )
 
 

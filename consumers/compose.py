@@ -302,6 +302,7 @@ class House(Parts):
             ),
             teller=self.teller(policy, barrier),
             orders=self.orders(policy),
+            records=Records(self.database()),
             callbacks=Callbacks(
                 agencies=self.agencies().now,
                 rules=self.rules(policy),

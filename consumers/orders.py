@@ -101,14 +101,15 @@ class Orders:
         return Ordered(recall, is_new=known is None)
 
     def resend(self, recall_ids: Sequence[str], *, by: str) -> int:
-        """Send recalls again; how many are on their way again, as of `send_again`."""
+        """Send recalls again; how many are on their way again, as `send_again` does it."""
         return len(self.send_again(recall_ids, by=by))
 
     def send_again(self, recall_ids: Sequence[str], *, by: str) -> frozenset[str]:
         """Send recalls again; the ids of those that are on their way again.
 
         Not among them are those that wait to be sent anyway, and ids that are of no recall. It may be ordered in
-        any state: an agency may have said that it has stopped, and not have done so.
+        any state: an agency may have said that it has stopped, and not have done so. `by` stands in the log: the id
+        of a key or of a person, or on the command line who says so there.
         """
         sent: set[str] = set()
         for start in range(0, len(recall_ids), RESENDS_MAX):

@@ -7,6 +7,7 @@ about: their words may hold what a customer's event held. So does what nobody ca
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 import traceback
@@ -78,10 +79,19 @@ class _OfLibraries(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         said = {
             "logger": record.name,
-            "said": str(record.msg)[:SAID_MAX_CHARACTERS],
+            "said": _template(record)[:SAID_MAX_CHARACTERS],
             **(where(error) if error else {}),
         }
         if record.levelno >= logging.ERROR:
             self._log.error("library.said", **said)
         else:
             self._log.warning("library.said", **said)
+
+
+def _template(record: logging.LogRecord) -> str:
+    """The words of a message without what stands in them.
+
+    asyncio writes its own before it logs them: what failed comes behind a line break, or as the code of a call.
+    """
+    words = str(record.msg).partition("\n")[0]
+    return re.split(r"[(<{]", words, maxsplit=1)[0].rstrip() if record.name == "asyncio" else words

@@ -55,6 +55,17 @@ NAME_MAX_CHARACTERS = 200
 VALUES_MAX = 1_000
 """Groups of one person: more is a mistake of the provider's."""
 
+ERRORS = frozenset(
+    {
+        "access_denied", "account_selection_required", "consent_required", "interaction_required", "invalid_client",
+        "invalid_grant", "invalid_request", "invalid_request_object", "invalid_request_uri", "invalid_scope",
+        "login_required", "registration_not_supported", "request_not_supported", "request_uri_not_supported",
+        "server_error", "temporarily_unavailable", "unauthorized_client", "unsupported_grant_type",
+        "unsupported_response_type",
+    }
+)  # fmt: skip
+"""What a provider may say went wrong (RFC 6749, 4.1.2.1 and 5.2; OpenID Connect Core, 3.1.2.6)."""
+
 Claims = Mapping[str, Any]  # `Any`: what a provider says is as varied as providers.
 T = TypeVar("T")
 
@@ -139,7 +150,7 @@ class Provider:
                     redirect_uri=self._client.returns_to,
                 )  # fmt: skip
             except OAuthError as why:
-                raise ProviderRefusedError(f"the provider takes no such code: {str(why.error)[:100]!r}") from why
+                raise ProviderRefusedError(f"the provider takes no such code: {error_of(why.error)}") from why
             except (requests.RequestException, ValueError, RecursionError) as why:
                 raise ProviderUnavailableError(f"no token from the provider: {type(why).__name__}") from why
         return token
@@ -166,7 +177,7 @@ class Provider:
             )
             claims.validate(now=int(self._clock()), leeway=LEEWAY_SECONDS)
         except (JoseError, ValueError, TypeError, KeyError) as why:
-            raise ProviderRefusedError(f"the token is not right: {str(why)[:200]!r}") from why
+            raise ProviderRefusedError(f"the token is not right: {_wrong_with(why)}") from why
         return dict(claims)
 
     def _read_document(self) -> Document:
@@ -213,6 +224,11 @@ class Provider:
         )
         _bind(session)
         return session
+
+
+def error_of(said: object) -> str:
+    """The error that a provider names, or that it is none: whoever writes an address may write anything there."""
+    return said if isinstance(said, str) and said in ERRORS else "an error that is none of the protocol's"
 
 
 class Kept(Generic[T]):
@@ -277,6 +293,13 @@ def _fetched(address: str) -> Any:  # `Any`: as JSON is.
             return answer.json()
         except (requests.RequestException, ValueError, RecursionError) as why:
             raise ProviderUnavailableError(f"{address} can't be read: {_words(why)}") from why
+
+
+def _wrong_with(why: Exception) -> str:
+    """Which claim, or what kind of error; never what stands in the token."""
+    claim = getattr(why, "claim", None)
+    kind = getattr(why, "error", "") or type(why).__name__
+    return f"{kind}: {claim}" if claim else str(kind)
 
 
 def _words(why: Exception) -> str:

@@ -293,6 +293,7 @@ def _api(database: Database, horizon: Horizon, ways: Ways) -> Api:
             metrics=metrics,
             log=log,
         ),
+        records=Records(database),
         callbacks=Callbacks(
             agencies=lambda: ways.agencies,
             rules=lambda: ways.policy,

@@ -119,11 +119,10 @@ async def resend(request: Request, recall_id: PathId, caller: Operator) -> Respo
     """Under its id, in whatever state it is: an agency may say that it has stopped, and not have done so."""
     wanted = await body_of(request, Resend)
     try:
-        recall = await api_of(request).order(lambda orders: orders.find(recall_id))
-        resent = await api_of(request).order(lambda orders: orders.resend([recall.recall_id], by=wanted.by))
+        resent = await api_of(request).resend(recall_id, by=wanted.by, caller=caller)
     except OrderError as why:
         raise _problem(why, over=Problem.RECALL_OVER) from why
-    return json_answer({"recall_id": recall.recall_id, "resent": resent > 0}, 202)
+    return json_answer({"recall_id": recall_id, "resent": resent}, 202)
 
 
 @router.post(

@@ -35,6 +35,7 @@ from infra.http.problems import Problem, ProblemError
 from infra.logs import Logger
 from infra.metrics import Metrics
 from infra.postgres.clearances import Given
+from infra.postgres.records import Act, Record, Records
 from infra.wire.decode import Decoded
 
 ASKING_THREADS = 1
@@ -77,6 +78,7 @@ class Api:
         intake: Intake,
         teller: Teller,
         orders: Orders,
+        records: Records,
         callbacks: Callbacks,
         gate: Gate,
         limits: ApiLimits,
@@ -92,6 +94,7 @@ class Api:
         self._clear = clear
         self._teller = teller
         self._orders = orders
+        self._records = records
         self._callbacks = callbacks
         self._gate = gate
         self._is_ready = is_ready
@@ -164,6 +167,18 @@ class Api:
     async def order(self, call: Callable[[Orders], T]) -> T:
         """Have an order carried out, or a list of recalls read. Raises OrderError beside ProblemError."""
         return await self._threads.run(partial(call, self._orders), self._ordering)
+
+    async def resend(self, recall_id: str, *, by: str, caller: Caller) -> bool:
+        """Send a recall again, and write down who ordered it; False where it waits anyway. Raises OrderError."""
+
+        def resend(orders: Orders) -> bool:
+            recall, signed_by = orders.find(recall_id), f"key:{caller.key_id}"
+            sent = orders.resend([recall_id], by=signed_by) > 0
+            names = {"account_id": recall.account_id, "target": recall_id, "outcome": "resent" if sent else "waits"}
+            self._records.keep(Record(self.now(), by, signed_by, Act.RECALL_RESENT, **names))
+            return sent
+
+        return await self.order(resend)
 
     async def look(self, clearance_id: str) -> Given | None:
         """A clearance that was given before."""

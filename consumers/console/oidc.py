@@ -105,7 +105,7 @@ async def come_back(
     if trip is None or not trip.is_of(state, console.now()):
         return form(request, visitor, "", wrong="sign_in.trip_is_over", status=403)
     if error or not code:
-        console.log.warning("console.sign_in_refused", detail=f"the provider said {error[:100]!r}")
+        console.log.warning("console.sign_in_refused", detail=f"the provider said {_said(error)}")
         return _over(console, form(request, visitor, trip.following, wrong="sign_in.provider_refused", status=403))
     person = await console.threads.run(lambda: _person(console, door, trip, code, iss), door.waiting)
     if isinstance(person, str):
@@ -123,6 +123,12 @@ async def come_back(
             request, name=person.name, signed_by=signed_by, key_id=None, scopes=scopes, following=trip.following
         ),
     )
+
+
+def _said(error: str) -> str:
+    from infra.oidc import error_of  # noqa: PLC0415 # Only where a provider is set.
+
+    return error_of(error) if error else "neither an error nor a code"
 
 
 def _address(console: Console, door: Door, trip: Trip) -> str | None:

@@ -211,7 +211,7 @@ def _resent(console: Console, session: Session, chosen: Mapping[str, str]) -> li
     """What came of each that there is; each is recorded, also where nothing was done."""
     found = console.orders.these(list(chosen))
     unchanged = [one.recall_id for one in found if _since(one, chosen[one.recall_id]) is None]
-    sent = console.orders.send_again(unchanged, by=session.name) if unchanged else frozenset()
+    sent = console.orders.send_again(unchanged, by=session.signed_by) if unchanged else frozenset()
     told = []
     for one in found:
         instead = _since(one, chosen[one.recall_id]) or Told.WAITS

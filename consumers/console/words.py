@@ -6,6 +6,7 @@ more than one form is a table by the plural categories of the language (Unicode 
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
@@ -25,6 +26,8 @@ HOUR_SECONDS = 3_600
 DAY_SECONDS = 86_400
 
 Text = str | Mapping[str, str]
+
+_LETTERS_BEFORE_FIGURES = re.compile(r"(?<=[A-Z])(?=-?\d)")
 
 
 class Tongue(StrEnum):
@@ -63,15 +66,16 @@ class Words:
         return str(numbers.format_decimal(value, locale=self._locale))
 
     def amount(self, amount_minor: int, currency: str) -> str:
-        """An amount of money."""
+        """An amount of money; a currency that is told by its letters stands apart from the figures."""
         digits = digits_of(currency)
         value = Decimal(amount_minor).scaleb(-digits)
-        return str(
+        told = str(
             numbers.format_currency(
                 value, currency, locale=self._locale, currency_digits=False, decimal_quantization=False,
                 format=_currency_format(self._locale, digits),
             )
         )  # fmt: skip
+        return _LETTERS_BEFORE_FIGURES.sub("\u00a0", told)
 
     def moment(self, at: datetime) -> str:
         """An instant to the second."""

@@ -1,6 +1,7 @@
 """The record of what people read of customers and ordered at the console: who, when, what, and why. It only grows.
 
-Called by the console; read by its page of the record and by `handoff-guard record`.
+Called by the console, and by the API for an order that is kept nowhere else; read by its page of the
+record and by `handoff-guard record`.
 """
 
 from __future__ import annotations

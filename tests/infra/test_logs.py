@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import logging
 from collections.abc import Iterator
@@ -42,6 +44,26 @@ def test_each_line_is_one_object_with_its_event(capsys: pytest.CaptureFixture[st
     }
     assert (second["event"], second["level"]) == ("worker.failed", "error")
     assert "ValueError: invalid literal" in second["exception"].splitlines()[-1]
+
+
+def test_what_a_library_says_has_nothing_in_it_of_what_it_says_it_about(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither where the library's words have places for it, nor where asyncio has filled them in before."""
+    logs.configure(role="api")
+
+    async def fail() -> None:
+        asyncio.get_running_loop().call_soon(int, "+7 926 000-00-00")
+        await asyncio.wait([asyncio.ensure_future(_failing("Anna Petrova"))])
+
+    asyncio.run(fail())
+    gc.collect()
+    logging.getLogger("other").warning("can't read %s", "Anna Petrova")
+
+    said = [json.loads(line)["said"] for line in capsys.readouterr().err.splitlines()]
+    assert sorted(said) == ["Exception in callback int", "Task exception was never retrieved", "can't read %s"]
+
+
+async def _failing(text: str) -> None:
+    raise ValueError(text)
 
 
 def test_what_is_under_the_level_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:

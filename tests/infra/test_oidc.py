@@ -22,6 +22,7 @@ from infra.oidc import (
     Provider,
     ProviderRefusedError,
     ProviderUnavailableError,
+    error_of,
 )
 from tests import providers
 from tests.providers import CLIENT_ID, key, providing
@@ -235,6 +236,21 @@ def test_a_provider_by_tls_may_not_lead_out_of_it() -> None:
         document = {**away.document, "issuer": "https://127.0.0.1:1"}
         with pytest.raises(ProviderUnavailableError, match="without TLS"):
             provider._judged("here", document)
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("invalid_grant", "invalid_grant"),
+        ("Anna Petrova", "an error that is none of the protocol's"),
+        ({"error": "Anna"}, "an error that is none of the protocol's"),
+        (None, "an error that is none of the protocol's"),
+    ],
+    ids=["known", "words", "object", "nothing"],
+)
+def test_an_error_is_told_by_its_name_alone(said: object, error: str) -> None:
+    """It stands in the log, and whoever writes an address may write anything there."""
+    assert error_of(said) == error
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from domain.recall import recall_id_of
 from infra.postgres.database import Database
+from infra.postgres.records import Records
 from infra.wire.answers import RecallListed, RecallOrdered, RecallPage, RecallResent
 from tests.builders import ACCOUNT, day
 from tests.conftest import Arrive
@@ -91,6 +92,8 @@ def test_a_recall_is_sent_again_and_taken_over(caller: httpx2.Client, arrive: Ar
         as_published(RecallListed, one.json())
         assert (one.status_code, one.json()["state"], one.json()["taken_over_by"]) == (200, "taken_over", "Vera")
     assert problem(over) == (409, "recall-over")
+    record = [(one.name, one.target, one.outcome) for one in Records(database).newest(limit=9)]
+    assert record == [("Vera", RECALL, "resent"), ("Vera", RECALL, "waits")]
 
 
 def test_recalls_are_listed_page_by_page(caller: httpx2.Client, arrive: Arrive, database: Database) -> None:
