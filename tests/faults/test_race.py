@@ -27,7 +27,7 @@ from tests.faults.ground import PARTITIONS, Ground
 from tests.faults.worker import wait_until
 from tests.inbound import DEADLINE_SECONDS, producing
 
-pytestmark = [pytest.mark.parts, pytest.mark.faults]
+pytestmark = [pytest.mark.parts, pytest.mark.faults, pytest.mark.timeout(1_500)]
 
 PROCESSES = 3
 CLIENTS = 24

@@ -25,7 +25,7 @@ from tests.faults.asking import Answer, Front, Ingests, answered, caught_up, cle
 from tests.faults.ground import PARTITIONS, Ground
 from tests.inbound import DEADLINE_SECONDS, producing
 
-pytestmark = [pytest.mark.parts, pytest.mark.faults]
+pytestmark = [pytest.mark.parts, pytest.mark.faults, pytest.mark.timeout(1_500)]
 
 PROCESSES = 2
 CLIENTS = 12
