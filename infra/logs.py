@@ -7,10 +7,14 @@ about: their words may hold what a customer's event held. So does what nobody ca
 from __future__ import annotations
 
 import logging
+import math
 import re
 import sys
 import threading
+import time
 import traceback
+from collections import Counter
+from collections.abc import Callable
 from types import TracebackType
 
 import structlog
@@ -20,8 +24,11 @@ Logger = structlog.typing.FilteringBoundLogger
 SAID_MAX_CHARACTERS = 200
 """Of what a library says; its templates are shorter."""
 
+SAID_AGAIN_SECONDS = 10.0
+"""For so long a library's line is not repeated: kafka-python says ten times a second that a topic is missing."""
 
-def configure(*, role: str, level: str = "INFO") -> Logger:
+
+def configure(*, role: str, level: str = "INFO", clock: Callable[[], float] = time.monotonic) -> Logger:
     """Set up logging for this process, and return its logger."""
     structlog.configure(
         processors=[
@@ -36,7 +43,7 @@ def configure(*, role: str, level: str = "INFO") -> Logger:
         cache_logger_on_first_use=False,
     )
     logger: Logger = structlog.get_logger(role=role)
-    logging.basicConfig(handlers=[_OfLibraries(logger)], level=logging.WARNING, force=True)
+    logging.basicConfig(handlers=[_OfLibraries(logger, clock)], level=logging.WARNING, force=True)
     # kafka-python warns of each reconnect; our own lines say what that means for the work.
     logging.getLogger("kafka").setLevel(logging.ERROR)
     # paramiko writes a traceback for each server that goes away; an attempt says the same in words.
@@ -68,11 +75,17 @@ def where(why: BaseException) -> dict[str, str]:
 
 
 class _OfLibraries(logging.Handler):
-    """Makes lines of ours of those of libraries: who says it, and its template without what stands in it."""
+    """Makes lines of ours of those of libraries: who says it, and its template without what stands in it.
 
-    def __init__(self, log: Logger) -> None:
+    The same line is written once in a while, with how often it was said since.
+    """
+
+    def __init__(self, log: Logger, clock: Callable[[], float]) -> None:
         super().__init__()
         self._log = log
+        self._clock = clock
+        self._written_at: dict[tuple[str, ...], float] = {}
+        self._unwritten: Counter[tuple[str, ...]] = Counter()
 
     def emit(self, record: logging.LogRecord) -> None:
         """As the standard library calls it."""
@@ -82,10 +95,16 @@ class _OfLibraries(logging.Handler):
             "said": _template(record)[:SAID_MAX_CHARACTERS],
             **(where(error) if error else {}),
         }
+        line, now = tuple(said.values()), self._clock()
+        self._unwritten[line] += 1
+        if now < self._written_at.get(line, -math.inf) + SAID_AGAIN_SECONDS:
+            return
+        self._written_at[line] = now
+        times = self._unwritten.pop(line)
         if record.levelno >= logging.ERROR:
-            self._log.error("library.said", **said)
+            self._log.error("library.said", **said, times=times)
         else:
-            self._log.warning("library.said", **said)
+            self._log.warning("library.said", **said, times=times)
 
 
 def _template(record: logging.LogRecord) -> str:

@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from infra import logs
+from tests.clocks import Clock
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +61,25 @@ def test_what_a_library_says_has_nothing_in_it_of_what_it_says_it_about(capsys: 
 
     said = [json.loads(line)["said"] for line in capsys.readouterr().err.splitlines()]
     assert sorted(said) == ["Exception in callback int", "Task exception was never retrieved", "can't read %s"]
+
+
+def test_what_a_library_says_again_and_again_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    """With how often it was said since the last one; what else it says is not kept back by it."""
+    clock = Clock()
+    logs.configure(role="dispatch", clock=clock)
+    library = logging.getLogger("kafka.cluster")
+
+    for _ in range(150):
+        clock.seconds += 0.1
+        library.error("Topic %s not found", "guard.recalls")
+    library.error("Broker %s is away", 1)
+
+    said = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(one["said"], one["times"]) for one in said] == [
+        ("Topic %s not found", 1),
+        ("Topic %s not found", 100),
+        ("Broker %s is away", 1),
+    ]
 
 
 async def _failing(text: str) -> None:
