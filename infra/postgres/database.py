@@ -33,6 +33,7 @@ that froze, or whose machine died, would keep its successor from the accounts an
 CONNECT_TIMEOUT_SECONDS = 5
 
 _REAPER_PERIOD_SECONDS = 0.1
+_REAPER_IDLE_PERIODS = 20  # Two seconds without a transaction.
 
 
 _MISTAKES = (sa.exc.ProgrammingError, sa.exc.DataError, sa.exc.IntegrityError, sa.exc.NotSupportedError)
@@ -176,7 +177,11 @@ def _first_line(why: Exception) -> str:
 
 
 class _Reaper:
-    """Shuts the sockets of transactions that are past their deadline, from one thread for all of them."""
+    """Shuts the sockets of transactions that are past their deadline, from one thread for all of them.
+
+    The thread ends where there has been none for a while, and the next transaction starts another: so nothing is
+    left of a database that nobody uses any more.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -199,11 +204,16 @@ class _Reaper:
                 self._watched.pop(token, None)
 
     def _watch(self) -> None:
+        idle = 0
         while True:
             time.sleep(_REAPER_PERIOD_SECONDS)
             now = time.monotonic()
             # Under the lock no watched transaction can end, so its descriptor is still its own.
             with self._lock:
+                idle = 0 if self._watched else idle + 1
+                if idle > _REAPER_IDLE_PERIODS:
+                    self._thread = None
+                    return
                 for token, (deadline, descriptor) in list(self._watched.items()):
                     if now > deadline:
                         del self._watched[token]

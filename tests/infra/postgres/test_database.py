@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import closing
 
 import pytest
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from infra.embedded import free_ports
 from infra.postgres.database import Database, DatabaseUnavailableError, database_url
 from tests.beside import Beside
+from tests.faults.worker import wait_until
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,15 @@ class TestTransaction:
             connection.execute(sa.text("INSERT INTO fact SELECT 1 FROM pg_sleep(15)"))
 
         assert _execute(database, "SELECT count(*) FROM fact") == [(0,)]
+
+    def test_nothing_watches_a_database_that_nobody_uses(self, database: Database) -> None:
+        """The thread that keeps the deadlines ends, and is there again for the next transaction."""
+        _execute(database, "SELECT 1")
+        first = _reapers()
+        wait_until("the thread ends", lambda: not first & _reapers(), seconds=60)
+        _execute(database, "SELECT 1")
+
+        assert min(len(first), len(_reapers())) > 0
 
     def test_the_next_has_its_own_deadline(self, database: Database) -> None:
         """A connection that goes back to the pool takes no deadline along."""
@@ -93,3 +104,8 @@ def _execute(database: Database, statement: str) -> list[tuple[object, ...]]:
     with database.transaction() as connection:
         found = connection.execute(sa.text(statement))
         return [tuple(row) for row in found] if found.returns_rows else []
+
+
+def _reapers() -> set[int]:
+    """The threads that keep deadlines, by their ids."""
+    return {one.ident or 0 for one in threading.enumerate() if one.name == "deadlines"}
