@@ -48,8 +48,8 @@ What people see while the guard does its work. Both are played through `handoff-
 this page to what was seen: the console's sentences, metrics above zero, alerts that fire. Times are left out.
 """
 
-TIMES = re.compile(r"\d{1,2} \w{3} \d{4} \d{2}:\d{2}:\d{2}|\d+ m?s\b")
-"""Instants and spans as the console writes them in English."""
+TIMES = re.compile(r"\d{1,2} \w{3} \d{4} \d{2}:\d{2}:\d{2}|(?<=the longest for ).+")
+"""Instants and a span, as the console writes them in English."""
 
 METRICS = {
     "recalls open": "sum(max by (agency, state) (guard_recalls_open)) or vector(0)",
