@@ -77,8 +77,8 @@ DEADLINE_SECONDS = 30
 
 POLL_SECONDS = 0.05
 
-WAIT_SECONDS = 0.5
-"""For streams that are behind: they stay so in a test."""
+WAIT_SECONDS = 3.0
+"""For streams that are behind: they stay so in a test. Those that are read have time to show it."""
 
 LIMITS = ApiLimits(answer_seconds=20.0, body_bytes=262_144, batch_questions=1_000_000, at_once=500, waiting=2_000)
 """Those of the settings, with more patience."""
