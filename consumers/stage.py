@@ -25,7 +25,7 @@ from infra.postgres.recalls import KeptRecall, Recalls
 from infra.postgres.streams import Streams
 from infra.wire.kinds import INBOUND_TOPICS, RECALLS
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 120.0
 """Nothing here takes a second; a machine under load gets its time."""
 
 LISTEN_MS = 20
