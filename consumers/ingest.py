@@ -284,6 +284,7 @@ class Ingest:
         reading = self._source.owned() - self._source.unplaced()
         stable = self._cluster.stable_ends(reading)
         behind: dict[Place, int] = {}
+        unread: dict[Place, int] = {}
         self._metrics.lag_records.clear()  # Of partitions that others read now.
         for place in reading & self._positions.keys():
             topic = seen.get(place[0])
@@ -292,7 +293,8 @@ class Ingest:
                 self._metrics.lag_records.labels(place[0], str(place[1])).set(lag)
             if stable.get(place, 0) > self._positions[place]:
                 behind[place] = self._positions[place]
-        self._watchdog.behind(behind)
+                unread[place] = stable[place] - self._positions[place]
+        self._watchdog.behind(behind, unread)
         self._source.show_progress({place: self._positions[place] for place in reading & self._positions.keys()})
 
     def _stop_for_bad_events(self, why: TooManyBadEventsError) -> None:

@@ -29,6 +29,13 @@ LOOKS_APART_MAX = 2
 """Between two looks no more than so many times their distance counts: what took longer was not the reading."""
 
 
+BACKLOG_EVENTS = 100
+"""A place that moves and has more to read than this is being caught up with: the others may have to wait for it."""
+
+BUSY_TIMES = 10
+"""So many times longer may a place stand while another is caught up with: the library drains them one by one."""
+
+
 class StalledError(Exception):
     """A partition has records and did not move for too long."""
 
@@ -78,8 +85,10 @@ class Watchdog:
         """The next look is due at once."""
         self._look_at = 0.0
 
-    def behind(self, positions: Mapping[tuple[str, int], int]) -> None:
-        """These places have records to read, and are at these positions.
+    def behind(
+        self, positions: Mapping[tuple[str, int], int], unread: Mapping[tuple[str, int], int] | None = None
+    ) -> None:
+        """These places have records to read, and are at these positions; `unread` is how many records each has.
 
         Raises StalledError where one has been at the same position for `stalled_seconds` in which it was looked at.
         """
@@ -87,6 +96,11 @@ class Watchdog:
         passed = min(now - self._looked_at, LOOKS_APART_MAX * self._check_seconds)
         self._looked_at = now
         before = self._stood
+        if any(
+            place in before and before[place][0] != positions[place] and records > BACKLOG_EVENTS
+            for place, records in (unread or {}).items()
+        ):
+            passed /= BUSY_TIMES
         self._stood = {place: (position, 0.0) for place, position in positions.items()}
         for place, (position, stood) in before.items():
             if positions.get(place) == position:

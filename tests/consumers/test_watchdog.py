@@ -73,6 +73,32 @@ def test_an_hour_in_which_nobody_could_look_is_not_held_against_a_place(watchdog
         watchdog.behind({PLACE: 7})
 
 
+def seconds_until_stalled(watchdog: Watchdog, clock: Clock, *, unread_of_another: int) -> float:
+    """How long a place may stand while another moves, which has so many records to read at each look."""
+    began = clock.seconds
+    for looked in range(1_000):
+        try:
+            watchdog.behind({PLACE: 7, OTHER: looked}, {PLACE: 500, OTHER: unread_of_another})
+        except StalledError:
+            return clock.seconds - began
+        clock.seconds += CHECK_SECONDS
+    raise AssertionError("it was never taken for stalled")
+
+
+def test_a_place_may_wait_while_another_is_caught_up_with(watchdog: Watchdog, clock: Clock) -> None:
+    """After an outage one is drained after the other; what stands ten times as long is stalled all the same."""
+    seconds = seconds_until_stalled(watchdog, clock, unread_of_another=5_000)
+
+    assert seconds == pytest.approx(600, abs=3 * CHECK_SECONDS)
+
+
+def test_a_place_that_stands_beside_usual_traffic_is_stalled(watchdog: Watchdog, clock: Clock) -> None:
+    """Others that have a few records to read are not caught up with: they are read as they come."""
+    seconds = seconds_until_stalled(watchdog, clock, unread_of_another=20)
+
+    assert seconds == pytest.approx(60, abs=2 * CHECK_SECONDS)
+
+
 def test_a_look_is_due_at_the_start_at_its_times_and_when_asked_for(watchdog: Watchdog, clock: Clock) -> None:
     """And once only each time."""
     due = [watchdog.look_is_due(), watchdog.look_is_due()]
