@@ -125,16 +125,8 @@ def poll_and_copy(parts: Parts, starts: Places, stops: Places) -> float:
 
 
 def _consumer(parts: Parts) -> KafkaConsumer:
-    return KafkaConsumer(
-        **parts.connection.options("bench-raw"),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        isolation_level="read_committed",
-        allow_auto_create_topics=False,
-        max_poll_records=BATCH_MAX_EVENTS,
-        fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
-        metrics_enabled=False,
+    return parts.connection.reader(
+        "bench-raw", max_poll_records=BATCH_MAX_EVENTS, fetch_max_wait_ms=FETCH_MAX_WAIT_MS
     )
 
 

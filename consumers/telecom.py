@@ -105,7 +105,7 @@ class Customer:
     def reminded(self, at: datetime) -> list[Saying]:
         """Customer care have reminded the customer twice, by SMS."""
         return [
-            self._notice("debt_reminder", "sms", at - timedelta(days=days), number=number)
+            self.told("debt_reminder", "sms", at - timedelta(days=days), number=number)
             for number, days in enumerate((12, 5), start=1)
         ]
 
@@ -117,8 +117,8 @@ class Customer:
             self._said(
                 NOTICES, "customer.channels.chosen.v1", "channels", at - timedelta(days=400), channels=["sms"]
             ),
-            self._notice("price_change", "cabinet", at - timedelta(days=45), number=3),
-            self._notice("price_change", "sms", at - timedelta(days=45), number=4, delivered=False),
+            self.told("price_change", "cabinet", at - timedelta(days=45), number=3),
+            self.told("price_change", "sms", at - timedelta(days=45), number=4, delivered=False),
             self._said(
                 REFERRALS,
                 "collections.debt.referred.v1",
@@ -131,7 +131,8 @@ class Customer:
             *self.reminded(at),
         ]
 
-    def _notice(self, kind: str, channel: str, at: datetime, *, number: int, delivered: bool = True) -> Saying:
+    def told(self, kind: str, channel: str, at: datetime, *, number: int, delivered: bool = True) -> Saying:
+        """A notice of a kind by a channel, which reached the customer or did not."""
         notice_id = f"notice-{self.number}-{number}"
         what, when = ("delivered", "delivered_at") if delivered else ("failed", "failed_at")
         said = {"notice_id": notice_id, "kind": kind, "channel": channel, when: at.isoformat()}

@@ -19,7 +19,7 @@ from datetime import time, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -45,6 +45,7 @@ from domain.agency import (
     SftpServer,
     WebhookTarget,
 )
+from infra.timezones import ZoneName
 
 LOOK_SECONDS = 1.0
 """Between looks at whether the file has changed."""
@@ -80,16 +81,7 @@ class _Section(BaseModel):
 class _QuietHours(_Section):
     begins: time
     ends: time
-    timezone: str = "UTC"
-
-    @field_validator("timezone")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as why:
-            raise ValueError("must be a name of the IANA time zone database, like Europe/Moscow") from why
-        return value
+    timezone: ZoneName = "UTC"
 
     @model_validator(mode="after")
     def _not_always(self) -> Self:

@@ -12,13 +12,14 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from domain.calendar_days import Holidays
 from domain.events import Channel, Component
 from domain.policy import Days, DebtRules, NoticeRules, Policy, RecallReason, RecallRules
+from infra.timezones import ZoneName
 
 HOLIDAY_YEARS = range(1990, 2100)
 """The years of which public holidays are read: from before the first SMS to the end of what the library computes.
@@ -76,17 +77,8 @@ class _Customer(_Section):
 
 
 class _Calendar(_Section):
-    timezone: str = "UTC"
+    timezone: ZoneName = "UTC"
     holidays: str = ""
-
-    @field_validator("timezone")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as why:
-            raise ValueError("must be a name of the IANA time zone database, like Europe/Moscow") from why
-        return value
 
     @field_validator("holidays")
     @classmethod

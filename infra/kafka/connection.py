@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.errors import KafkaError
 
 REQUEST_TIMEOUT_MS = 10_000
@@ -46,6 +46,19 @@ class Connection:
             options["sasl_plain_username"] = self.sasl_username
             options["sasl_plain_password"] = self.sasl_password
         return options
+
+    def reader(self, client_id: str, **more: int) -> KafkaConsumer:
+        """A consumer of no group, which reads what is assigned to it and commits nothing. Raises KafkaError."""
+        return KafkaConsumer(
+            **self.options(client_id),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            allow_auto_create_topics=False,
+            metrics_enabled=False,
+            **more,
+        )
 
     def admin(self, client_id: str, **time_outs: int) -> KafkaAdminClient:
         """An admin client that is connected. Raises KafkaError, and then nothing of it is left.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 
 from infra.kafka.connection import Connection
 from infra.kafka.errors import as_unavailable
@@ -34,16 +34,7 @@ class Listener:
 
     def __init__(self, connection: Connection, topic: str, *, client_id: str) -> None:
         with as_unavailable():
-            self._consumer = KafkaConsumer(
-                **connection.options(client_id),
-                group_id=None,
-                enable_auto_commit=False,
-                auto_offset_reset="none",
-                isolation_level="read_committed",
-                allow_auto_create_topics=False,
-                fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
-                metrics_enabled=False,
-            )
+            self._consumer = connection.reader(client_id, fetch_max_wait_ms=FETCH_MAX_WAIT_MS)
             partitions = self._consumer.partitions_for_topic(topic) or set()
             self._places = [TopicPartition(topic, partition) for partition in sorted(partitions)]
             self._consumer.assign(self._places)

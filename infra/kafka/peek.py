@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 
 from infra.kafka.connection import Connection
 from infra.kafka.errors import as_unavailable
@@ -28,7 +28,10 @@ def unread_since(
     found: dict[Place, datetime] = {}
     if not positions:
         return found
-    with as_unavailable(), closing(_consumer(connection, client_id)) as consumer:
+    with (
+        as_unavailable(),
+        closing(connection.reader(client_id, max_partition_fetch_bytes=FETCH_MAX_BYTES)) as consumer,
+    ):
         places = {TopicPartition(*place): position for place, position in positions.items()}
         consumer.assign(list(places))
         for place, position in places.items():
@@ -39,16 +42,3 @@ def unread_since(
                 found[place.topic, place.partition] = datetime.fromtimestamp(records[0].timestamp / 1000, UTC)
                 consumer.pause(place)
     return found
-
-
-def _consumer(connection: Connection, client_id: str) -> KafkaConsumer:
-    return KafkaConsumer(
-        **connection.options(client_id),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        isolation_level="read_committed",
-        allow_auto_create_topics=False,
-        max_partition_fetch_bytes=FETCH_MAX_BYTES,
-        metrics_enabled=False,
-    )

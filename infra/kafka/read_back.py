@@ -77,7 +77,10 @@ def _read(
     waiting: dict[TopicPartition, deque[Origin]] = {}
     for one in sorted(wanted, key=lambda origin: (origin.topic, origin.partition, origin.offset)):
         waiting.setdefault(TopicPartition(one.topic, one.partition), deque()).append(one)
-    with as_unavailable(), closing(_consumer(connection, client_id)) as consumer:
+    with (
+        as_unavailable(),
+        closing(connection.reader(client_id, max_partition_fetch_bytes=FETCH_MAX_BYTES)) as consumer,
+    ):
         consumer.assign(list(waiting))
         for place, queue in waiting.items():
             consumer.seek(place, queue[0].offset)
@@ -108,16 +111,3 @@ def _poll(
             consumer.pause(place)
         elif position is not None and records and queue[0].offset > position:
             consumer.seek(place, queue[0].offset)
-
-
-def _consumer(connection: Connection, client_id: str) -> KafkaConsumer:
-    return KafkaConsumer(
-        **connection.options(client_id),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        isolation_level="read_committed",
-        allow_auto_create_topics=False,
-        max_partition_fetch_bytes=FETCH_MAX_BYTES,
-        metrics_enabled=False,
-    )
