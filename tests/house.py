@@ -6,7 +6,6 @@ Used by the acceptance tests and the drills; `tests.faults.ground` has the same 
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import psycopg2
 from infra.embedded import free_ports
 from infra.wire.kinds import OUTBOUND_TOPICS
 from tests import inbound
+from tests.environment import unset
 from tests.faults.worker import ROOT, Worker, wait_until
 from tests.parts import Parts
 
@@ -105,9 +105,8 @@ class House:
         settings = {"DATABASE_URL": self.database_url, "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers}
         named = {f"GUARD_{name}": value for name, value in {**settings, **self.settings}.items()}
         command = [sys.executable, "-m", "consumers.main", *words]
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("GUARD_")}
         return subprocess.run(
-            command, cwd=ROOT, env={**inherited, **named}, capture_output=True, text=True, timeout=120, check=False
+            command, cwd=ROOT, env=unset() | named, capture_output=True, text=True, timeout=120, check=False
         )
 
     def key(self, *scopes: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from domain.events import Origin, RawRecord
@@ -113,3 +114,8 @@ def payment(
         currency="RUB",
         paid_at=paid.isoformat(),
     )
+
+
+def received(raw: RawRecord, at: datetime) -> RawRecord:
+    """The record as the broker would have had it at this time."""
+    return replace(raw, origin=replace(raw.origin, received_at=at))

@@ -5,7 +5,6 @@ Used by the tests of `up` and of the stories.
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from consumers.telecom import Saying
 from infra import logs
 from infra.embedded import free_ports
 from infra.settings import Settings
+from tests.environment import unset
 
 UP = (sys.executable, "-m", "consumers.main", "up")
 DEADLINE_SECONDS = 60
@@ -76,11 +76,8 @@ def running_up(folder: Path, **settings: str) -> Iterator[Running]:
 
 def environment(folder: Path) -> dict[str, str]:
     """What an `up` in this folder is started with."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("GUARD_")}
-    cache = {name: os.environ[name] for name in ("GUARD_CACHE_FOLDER",) if name in os.environ}
     return {
-        **ours,
-        **cache,
+        **unset(),
         "GUARD_DATA_FOLDER": str(folder),
         "GUARD_INGEST_CHECK_SECONDS": "0.5",
         "GUARD_API_PORT": str(free_ports(1)[0]),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
 import subprocess
 import sys
@@ -69,6 +68,7 @@ from infra.postgres.sessions import Sessions
 from infra.postgres.streams import Streams
 from infra.wire.kinds import INBOUND_TOPICS
 from tests.builders import LENIENT, day
+from tests.environment import unset
 from tests.inbound import until
 from tests.parts import Parts
 
@@ -328,7 +328,7 @@ def running(
     """`handoff-guard api` with these settings, once it is alive; ended afterwards."""
     (port,) = free_ports(1)
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("GUARD_")},
+        **unset(),
         "GUARD_DATABASE_URL": database_url,
         "GUARD_KAFKA_BOOTSTRAP_SERVERS": parts.bootstrap_servers,
         "GUARD_API_PORT": str(port),

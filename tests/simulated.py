@@ -148,7 +148,7 @@ def agency_here(folder: Path, *arguments: str, drop: Path | None = None) -> Iter
             patch.setenv(name, value.decode())
         running = threads.submit(simulate, _parser().parse_args([*where, *arguments]), Settings(), stop)
         try:
-            ready = (drop / "taken").exists if drop else lambda: _listens(host, port)
+            ready = (drop / "taken").exists if drop else lambda: listens(host, port)
             wait_for(True, lambda: running.done() or ready())
             yield f"https://{host}:{port}"
         finally:
@@ -156,7 +156,8 @@ def agency_here(folder: Path, *arguments: str, drop: Path | None = None) -> Iter
         assert running.result(DEADLINE_SECONDS) == 0
 
 
-def _listens(host: str, port: int) -> bool:
+def listens(host: str, port: int) -> bool:
+    """Whether anybody takes connections there."""
     try:
         socket.create_connection((host, port), timeout=1).close()
     except OSError:

@@ -10,24 +10,18 @@ import sqlalchemy as sa
 
 from consumers.as_of import as_of
 from consumers.parts import CODEC
-from domain.events import RawRecord
 from domain.recall import RecallStage, recall_id_of
 from infra.postgres.database import Database
 from infra.postgres.history import AccountHistory, History, Recall
 from infra.wire.kinds import QUARANTINE
 from tests.builders import ACCOUNT, day
 from tests.conftest import Arrive
-from tests.records import payment, placement, record, referral
+from tests.records import payment, placement, received, record, referral
 
 pytestmark = pytest.mark.parts
 
 RECALL_ID = recall_id_of(ACCOUNT, "l-1")
 ANSWER = {"recall_id": RECALL_ID, "placement_id": "l-1"}
-
-
-def received(raw: RawRecord, at: datetime) -> RawRecord:
-    """The record as the broker would have had it at this time."""
-    return replace(raw, origin=replace(raw.origin, received_at=at))
 
 
 def known_at(database: Database, at: datetime) -> AccountHistory:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from infra.embedded import free_ports
 from infra.metrics import Metrics
 from infra.metrics_list import EVERY_ROLE, METRICS
 from tests.clocks import Clock
+from tests.environment import unset
 from tests.inbound import until
 from tests.parts import Parts
 
@@ -143,7 +143,7 @@ def roles(parts: Parts, database_url: str, folder: Path) -> Iterator[dict[str, s
     with ExitStack() as stack:
         for role, port in zip(EVERY_ROLE, ports, strict=False):
             environment = {
-                **{name: value for name, value in os.environ.items() if not name.startswith("GUARD_")},
+                **unset(),
                 "GUARD_DATABASE_URL": database_url,
                 "GUARD_KAFKA_BOOTSTRAP_SERVERS": parts.bootstrap_servers,
                 "GUARD_KAFKA_GROUP": folder.name,

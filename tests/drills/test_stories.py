@@ -22,9 +22,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from consumers.telecom import Customer, Saying
+from consumers.telecom import Customer
 from infra.embedded import Child, free_ports, port_is_free
-from infra.wire.kinds import NOTICES
 from tests.drills.prometheus import Prometheus, prometheus
 from tests.faults.worker import ROOT, wait_until
 from tests.running_up import Running, running_up
@@ -206,7 +205,7 @@ def _short_by_a_price_rise(play: Play) -> None:
         metrics={"answers: hold": 1, "answers: clear": 0},
     )
 
-    play.up.say(_told_by_sms(customer, at - timedelta(days=12)))
+    play.up.say(customer.told("price_change", "sms", at - timedelta(days=12), number=5))
     assert play.asked(customer) == "clear"
     play.step(
         "It is told by SMS, and the notice has run",
@@ -215,21 +214,6 @@ def _short_by_a_price_rise(play: Play) -> None:
         account="is owed",
         metrics={"answers: hold": 1, "answers: clear": 1},
     )
-
-
-def _told_by_sms(customer: Customer, at: datetime) -> Saying:
-    """The notice of the rise, in the way that the customer chose."""
-    said = {"notice_id": "rise", "kind": "price_change", "channel": "sms", "delivered_at": at.isoformat()}
-    event = {
-        "specversion": "1.0",
-        "id": f"rise-{customer.number}",
-        "source": "notices",
-        "type": "customer.notice.delivered.v1",
-        "time": at.isoformat(),
-        "subject": customer.account_id,
-        "data": {"account_id": customer.account_id, **said},
-    }
-    return Saying(NOTICES, customer.account_id.encode(), json.dumps(event).encode())
 
 
 def _agency(settings: Mapping[str, str], folder: Path) -> Child:

@@ -100,7 +100,7 @@ class Front:
     ) -> None:
         """`module` builds the API, and `wait_ms` is how long it waits for the streams."""
         self.ports = free_ports(processes)
-        self._key = _key(ground)
+        self._key = key(ground, "ask", "confirm", "read")
         self._turn = itertools.count()
         self._of_thread = threading.local()
         policy = policy_file(ground, wait_ms=wait_ms)
@@ -170,10 +170,9 @@ def policy_file(ground: Ground, *, wait_ms: int = WAIT_MS) -> str:
     return str(file)
 
 
-def _key(ground: Ground) -> str:
-    """A key for questions, confirmations and accounts, made as an operator makes it."""
-    scopes = [word for scope in ("ask", "confirm", "read") for word in ("--scope", scope)]
-    made = ground.start("keys", "create", "tests", *scopes, "--json")
+def key(ground: Ground, *scopes: str) -> str:
+    """A key for this, made as an operator makes it."""
+    made = ground.start("keys", "create", "tests", *(f"--scope={scope}" for scope in scopes), "--json")
     assert made.wait() == 0, made.last_words()
     lines = made.log_file.read_text().splitlines()
     (shown,) = (one for line in lines if line.startswith("{") and "key" in (one := json.loads(line)))

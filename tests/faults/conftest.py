@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
 import pytest
+from kafka import KafkaProducer
 
 from infra.embedded.kafka import EmbeddedKafka
 from infra.embedded.postgres import EmbeddedPostgres
 from infra.postgres import schema
 from infra.postgres.database import Database
 from tests.faults.ground import Ground, fresh_database
+from tests.inbound import producing
 
 BROKER_SESSION_SECONDS = 2
 """Kafka's own 9 s would only make every death of a broker longer."""
@@ -55,6 +57,13 @@ def ground(
     with ExitStack() as stack:
         stack.callback(made.stop)
         made.make_topics()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def producer(ground: Ground) -> Iterator[KafkaProducer]:
+    """The creditor's."""
+    with producing(ground.kafka.bootstrap_servers) as made:
         yield made
 
 

@@ -107,13 +107,6 @@ def front(ground: Ground, worker: Worker, echo: Way) -> Iterator[Timed]:
         yield Timed(ground, bare)
 
 
-@pytest.fixture(scope="module")
-def producer(ground: Ground) -> Iterator[KafkaProducer]:
-    """The creditor's."""
-    with producing(ground.kafka.bootstrap_servers) as made:
-        yield made
-
-
 @pytest.fixture(autouse=True)
 def thawed(ground: Ground, worker: Worker) -> Iterator[None]:
     """Whatever a test froze goes on after it."""

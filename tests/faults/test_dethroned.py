@@ -8,9 +8,7 @@ right then; that the debt is clear never is.
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 import sys
 import time
 from collections import Counter
@@ -31,6 +29,7 @@ from infra.postgres import schema
 from infra.postgres.database import Database
 from tests import checker
 from tests.beside import Beside, Way, beside
+from tests.faults.asking import key
 from tests.faults.conftest import BROKER_SESSION_SECONDS
 from tests.faults.ground import OUTBOUND, PARTITIONS, Ground, fresh_database
 from tests.faults.network import Network
@@ -38,6 +37,7 @@ from tests.faults.till import Orders, Till, Told, account_of, debt_of
 from tests.faults.worker import Worker, wait_until
 from tests.inbound import producing, send
 from tests.records import record
+from tests.simulated import listens
 
 pytestmark = [
     pytest.mark.parts,
@@ -105,7 +105,7 @@ class Town:
         self.api = self.ground.start(
             "api", module=module, API_HOST=host, API_PORT=str(self.api_port), POLICY_FILE=policy
         )
-        wait_until("questions are taken", lambda: _listens(host, self.api_port))
+        wait_until("questions are taken", lambda: listens(host, self.api_port))
 
     def till(self) -> Till:
         """Customers who have not paid yet."""
@@ -169,7 +169,7 @@ def town(tmp_path_factory: pytest.TempPathFactory, echo: Way) -> Iterator[Town]:
         ground.start("ingest", INGEST_BATCH_MAX_EVENTS="2000")
         wait_until("every debt is known", lambda: ground.positions().at == ground.ends())
         bare = stack.enter_context(beside(echo))
-        yield Town(network, ground, folder, _key(ground), bare)
+        yield Town(network, ground, folder, key(ground, "ask"), bare)
 
 
 @pytest.fixture(autouse=True)
@@ -325,19 +325,3 @@ def _refer(ground: Ground) -> None:
                 for number in range(ACCOUNTS_PER_TEST * TESTS)
             ),
         )
-
-
-def _key(ground: Ground) -> str:
-    """A key that may ask."""
-    made = ground.start("keys", "create", "customers", "--scope", "ask", "--json")
-    assert made.wait() == 0, made.last_words()
-    printed = made.log_file.read_text().splitlines()[-1]  # Behind its log.
-    return str(json.loads(printed)["key"])
-
-
-def _listens(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=1).close()
-    except OSError:
-        return False
-    return True

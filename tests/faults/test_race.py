@@ -144,13 +144,6 @@ def front(ground: Ground) -> Front:
     return Front(ground, processes=PROCESSES)
 
 
-@pytest.fixture(scope="module")
-def producer(ground: Ground) -> Iterator[KafkaProducer]:
-    """The creditor's."""
-    with producing(ground.kafka.bootstrap_servers) as made:
-        yield made
-
-
 @contextmanager
 def working(ground: Ground, batch_events: str) -> Iterator[Ingests]:
     """Two workers that have read everything."""
@@ -174,10 +167,11 @@ def bare_parts(ground: Ground, echo: Way) -> Iterator[tuple[Way, ...]]:
     """An empty process, a commit of one row on the same PostgreSQL, a record that every replica acknowledges."""
     ground.make_topic(BARE)
     with ground.connection() as connection, producing(ground.kafka.bootstrap_servers) as producer:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(f"CREATE TABLE {BARE} (at timestamptz)")
 
         def commit() -> None:
             with connection, connection.cursor() as cursor:
-                cursor.execute(f"CREATE TABLE IF NOT EXISTS {BARE} (at timestamptz)")
                 cursor.execute(f"INSERT INTO {BARE} VALUES (now())")  # noqa: S608 # Of our own constant.
 
         def acknowledge() -> None:

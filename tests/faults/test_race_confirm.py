@@ -23,7 +23,7 @@ from kafka import KafkaProducer
 from tests.beside import Beside
 from tests.faults.asking import Answer, Front, Ingests, answered, caught_up, cleared, owing, paid, slowest, table
 from tests.faults.ground import PARTITIONS, Ground
-from tests.inbound import DEADLINE_SECONDS, producing
+from tests.inbound import DEADLINE_SECONDS
 
 pytestmark = [pytest.mark.parts, pytest.mark.faults, pytest.mark.timeout(1_500)]
 
@@ -138,13 +138,6 @@ def ingests(ground: Ground) -> Iterator[Ingests]:
 def front(ground: Ground) -> Front:
     """The API, in two processes."""
     return Front(ground, processes=PROCESSES)
-
-
-@pytest.fixture(scope="module")
-def producer(ground: Ground) -> Iterator[KafkaProducer]:
-    """The creditor's."""
-    with producing(ground.kafka.bootstrap_servers) as made:
-        yield made
 
 
 def test_a_payment_voids_the_clearance_or_recalls_the_placement(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections import Counter
@@ -13,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from infra.embedded import Child
+from tests.environment import unset
 from tests.faults.worker import QUIET_SECONDS, ROOT, wait_until
 
 END_SECONDS = 90
@@ -85,7 +85,7 @@ class Till:
             [*prefix, sys.executable, "-m", "tests.faults.payer", json.dumps(asdict(orders))],
             folder=ROOT,
             log_file=folder / f"payer-{next(self._numbers)}.log",
-            environment={name: value for name, value in os.environ.items() if not name.startswith("GUARD_")},
+            environment=unset(),
             if_orphaned="kill -s KILL $1",
         )
 

@@ -6,7 +6,6 @@ Used by `tests.faults.ground` and the fault tests.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]  # Ships without types; the extra `embedded` brings it.
 
 from infra.embedded import Child
+from tests.environment import unset
 
 ROOT = Path(__file__).parents[2]
 
@@ -128,7 +128,4 @@ class Worker:
 
 
 def _environment(settings: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GUARD_")}
-    if cache := os.environ.get("GUARD_CACHE_FOLDER"):
-        kept["GUARD_CACHE_FOLDER"] = cache
-    return {**kept, **{f"GUARD_{name}": value for name, value in settings.items()}}
+    return {**unset(), **{f"GUARD_{name}": value for name, value in settings.items()}}

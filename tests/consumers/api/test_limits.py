@@ -26,6 +26,7 @@ from infra.postgres.api_keys import ApiKeys
 from infra.postgres.clearances import Given
 from infra.postgres.database import Database
 from tests.builders import ACCOUNT
+from tests.environment import unset
 from tests.inbound import until
 from tests.parts import Parts
 from tests.serving import API, Ways, ndjson, problem, running, serving
@@ -153,8 +154,7 @@ def test_a_port_that_is_taken(parts: Parts, database_url: str) -> None:
     """The process ends at once, with the status of a wrong setting and its name."""
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("GUARD_")}
-        environment |= {"GUARD_DATABASE_URL": database_url, "GUARD_API_PORT": str(port)}
+        environment = unset() | {"GUARD_DATABASE_URL": database_url, "GUARD_API_PORT": str(port)}
         environment |= {"GUARD_KAFKA_BOOTSTRAP_SERVERS": parts.bootstrap_servers}
         ended = subprocess.run(
             API, check=False, capture_output=True, text=True, env=environment, timeout=DEADLINE_SECONDS

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -14,23 +13,17 @@ from consumers.console.words import Tongue, texts
 from consumers.story import Step
 from domain.access import Scope
 from domain.clearance import Code
-from domain.events import RawRecord
 from infra.postgres.database import Database
 from infra.postgres.records import Act, Records
 from infra.wire.kinds import EVERY_KIND
 from tests.builders import ACCOUNT, day
 from tests.conftest import Arrive
-from tests.records import payment, placement, record, referral
+from tests.records import payment, placement, received, record, referral
 from tests.serving import Served, told
 
 pytestmark = pytest.mark.parts
 
 PAGE = f"/console/accounts/{ACCOUNT}"
-
-
-def received(raw: RawRecord, at: datetime) -> RawRecord:
-    """The record as the broker would have had it at this time."""
-    return replace(raw, origin=replace(raw.origin, received_at=at))
 
 
 @pytest.mark.parametrize(

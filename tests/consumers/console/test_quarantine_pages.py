@@ -19,9 +19,10 @@ from domain.events import RawRecord
 from infra.postgres.database import Database
 from infra.postgres.ledger import Ledger, Outcome, Quarantined
 from infra.postgres.quarantine import Quarantine
-from infra.postgres.records import Act, Records
+from infra.postgres.records import Act
 from tests.builders import ACCOUNT
 from tests.conftest import Arrive
+from tests.ordering import acts, reply_of
 from tests.records import payment, placement, referral
 from tests.serving import Served, form_token_in
 
@@ -57,20 +58,6 @@ def order(browser: httpx2.Client, path: str, **fields: str) -> httpx2.Response:
     """Send a form of the list, as it is now."""
     token = form_token_in(browser.get(LIST).text)
     return browser.post(LIST + path, data={"form_token": token, "next": LIST, **fields})
-
-
-def reply_of(answer: httpx2.Response) -> str:
-    """What a page tells came of an order; nothing where it tells none."""
-    found = re.search(r'role="status">([^<]*)<', answer.text)
-    return unescape(found[1]) if found else ""
-
-
-def acts(database: Database) -> list[tuple[str, str, str, str, str]]:
-    """What is recorded, oldest first, but who came."""
-    found = reversed(Records(database).newest(limit=99))
-    return [
-        (one.act, one.account_id, one.target, one.reason, one.outcome) for one in found if one.act != Act.SIGNED_IN
-    ]
 
 
 def listed(page: str) -> list[int]:

@@ -20,6 +20,7 @@ from infra.postgres.database import Database
 from infra.postgres.records import Act, Records
 from tests.builders import ACCOUNT, day
 from tests.conftest import Arrive
+from tests.ordering import acts, reply_of
 from tests.parts import Parts
 from tests.records import payment, placement, record, referral
 from tests.serving import Clock, Served, Ways, form_token_in, serving
@@ -66,20 +67,6 @@ def order(browser: httpx2.Client, path: str, **fields: str) -> httpx2.Response:
     """Send a form of the list, as it is now."""
     token = form_token_in(browser.get(LIST).text)
     return browser.post(path, data={"form_token": token, "next": f"{LIST}?open=all", **fields})
-
-
-def reply_of(answer: httpx2.Response) -> str:
-    """What a page tells came of an order; nothing where it tells none."""
-    found = re.search(r'role="status">([^<]*)<', answer.text)
-    return unescape(found[1]) if found else ""
-
-
-def acts(database: Database) -> list[tuple[str, str, str, str, str]]:
-    """What is recorded, oldest first, but who came."""
-    found = reversed(Records(database).newest(limit=99))
-    return [
-        (one.act, one.account_id, one.target, one.reason, one.outcome) for one in found if one.act != Act.SIGNED_IN
-    ]
 
 
 def listed(page: str) -> list[str]:
